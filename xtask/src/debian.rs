@@ -136,9 +136,6 @@ pub(crate) const RIPGREP: Package = Package {
 };
 
 /// Makes sure of `package`.
-///
-/// # Errors
-/// As [`ensure_all`].
 pub(crate) fn ensure(package: &Package) -> Result<()> {
     ensure_all([package])
 }

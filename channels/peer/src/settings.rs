@@ -87,9 +87,6 @@ pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Flags {
     /// Whose process this is to be, by these flags and the environment.
-    ///
-    /// # Errors
-    /// [`SettingsError::Both`].
     pub(crate) fn who(self, environment: Environment<'_>) -> Result<IdentityChoice, SettingsError> {
         let given = |value: Option<String>| value.filter(|value| !value.is_empty());
         let variable = |name: &str| given(environment(name).and_then(|v| v.into_string().ok()));
@@ -155,9 +152,6 @@ pub(crate) fn configured_address(folder: &Path) -> Result<Option<String>, Settin
 }
 
 /// Holds that somebody has logged in to Codex. Whether the login is valid shows at its first request.
-///
-/// # Errors
-/// [`SettingsError::NoLogin`].
 pub(crate) fn check_login(environment: Environment<'_>) -> Result<(), SettingsError> {
     let of_codex = environment("CODEX_HOME").filter(|path| !path.is_empty());
     let folder = match of_codex {

@@ -72,9 +72,6 @@ impl OneRun {
     }
 
     /// Whether its agent may have what it reads or streams.
-    ///
-    /// # Errors
-    /// What the agent is told instead.
     fn may_be_followed(&self, kernel: &Kernel) -> Result<(), Box<ErrorBody>> {
         if self.call.as_ref().is_some_and(|call| call.is_revoked()) {
             return Err(Box::new(read_is_over(&self.facts.capability)));

@@ -12,9 +12,6 @@ use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind};
 use plexus_trust::{Refusal, visible};
 
 /// Whether its agent may have what was read on these terms now.
-///
-/// # Errors
-/// What it is told instead.
 pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(), Box<ErrorBody>> {
     let (agent, id, state) = (terms.agent, terms.capability, kernel.ledger.snapshot());
     let paused = state.paused.then_some(Refusal::Paused);

@@ -165,9 +165,6 @@ pub(crate) async fn read<C: OwnerCall>(
 }
 
 /// The members of a body. A call may need none, and come without a body.
-///
-/// # Errors
-/// As [`reply::object_body`].
 pub(crate) async fn optional_body(request: Request) -> Result<Map<String, Value>, Refused> {
     match request.body().is_end_stream() {
         true => Ok(Map::new()),

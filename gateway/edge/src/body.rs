@@ -9,9 +9,6 @@ use axum::{body::Bytes, extract::Request};
 
 /// Reads a body of at most [`BODY`] bytes, if the head shows a credential that is live. Of a stranger it is kept only up
 /// to [`STRANGERS_BODY`]: `None` beyond, where what comes is read and let go, so that who sends it hears the answer.
-///
-/// # Errors
-/// As [`body`](crate::reply::body).
 pub(crate) async fn body_of(edge: &Edge, request: Request) -> Result<Option<Bytes>, Refused> {
     let short = declared(&request).is_some_and(|length| length <= STRANGERS_BODY as u64);
     let kept = if short || authenticate::proves(edge, request.headers()).is_some() {

@@ -294,9 +294,6 @@ impl Head {
     }
 
     /// The head after `event`, if it is the one that follows.
-    ///
-    /// # Errors
-    /// Why it is not.
     pub(crate) fn follow(&self, event: &Recorded) -> Result<Self, String> {
         if event.seq() != self.seq + 1 {
             return Err(format!("it says it is number {}", event.seq()));

@@ -63,9 +63,6 @@ pub(crate) struct Ends([Signal; 3]);
 
 impl Ends {
     /// Catches them from now on.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub(crate) fn catch() -> Result<Self, Stop> {
         let caught = |kind| signal(kind).map_err(system);
         Ok(Self([

@@ -59,9 +59,6 @@ mod collected {
 
     /// Has what came to another thread wait for the calling one, which holds it back. One that comes after this and before the
     /// exec is lost. Only macOS needs it.
-    ///
-    /// # Errors
-    /// The system's.
     pub(crate) fn raise_noted() -> nix::Result<()> {
         #[cfg(target_os = "macos")]
         for signal in NOTED.take() {
@@ -101,9 +98,6 @@ mod collected {
     }
 
     /// Has them heard as before.
-    ///
-    /// # Errors
-    /// The system's.
     pub(crate) fn let_go() -> nix::Result<()> {
         let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((signal, was)) = before.pop() {

@@ -57,9 +57,6 @@ pub(crate) fn digest(path: &Path) -> io::Result<Digest> {
 }
 
 /// The same, of a file that is not asked for again.
-///
-/// # Errors
-/// As those of [`digest`].
 pub(crate) fn content(path: &Path) -> io::Result<Digest> {
     let (mut file, key) = opened(path)?;
     read(&mut file, key)

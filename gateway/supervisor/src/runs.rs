@@ -54,9 +54,6 @@ impl Keeping {
     }
 
     /// Its keeper has ended: returns when nobody is left of its runs.
-    ///
-    /// # Errors
-    /// As [`over`].
     pub(super) async fn ended(self) -> io::Result<()> {
         let (locks, living) = (self.locks.clone(), Arc::clone(&self.living));
         drop(self);

@@ -30,9 +30,6 @@ pub(super) fn registered(
 ///
 /// The room is not cleared before: a reader makes room for a whole frame, of 16 MiB at worst, and a peer that sends it byte
 /// by byte would have all of it cleared for each.
-///
-/// # Errors
-/// The system's.
 pub(super) fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     // SAFETY: `unfilled_mut` requires that nothing which is initialized is made uninitialized. `rustix::io::read` writes
     // bytes to the slice, or leaves it as it is.

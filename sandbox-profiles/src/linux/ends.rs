@@ -10,8 +10,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub(crate) struct Ends(SignalFd);
 
 impl Ends {
-    /// # Errors
-    /// The system's.
     pub(crate) fn new() -> io::Result<Self> {
         let mut told = SigSet::empty();
         told.add(Signal::SIGCHLD);

@@ -22,8 +22,6 @@ pub(crate) struct Tie {
 }
 
 impl Tie {
-    /// # Errors
-    /// The system's.
     pub(crate) fn new() -> io::Result<Self> {
         let reserved = os::reserve(KEEPER_FD)?;
         let (monitors, keeper) = pipe()?;

@@ -17,8 +17,6 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// # Errors
-    /// The system's.
     pub(crate) fn new() -> io::Result<Self> {
         let queue = Kqueue::new()?;
         let child = event(

@@ -72,21 +72,12 @@ pub(crate) type Take<'a> = &'a mut dyn FnMut(Timestamp, &str, &mut dyn FnMut() -
 /// Where events come from. Its calls block.
 pub(crate) trait EventStore: Send + Sync + 'static {
     /// The name of the person's zone.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn zone(&self) -> Result<String, Failure>;
 
     /// Every calendar.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn calendars(&self) -> Result<Vec<Calendar>, Failure>;
 
     /// Hands over the events of `wanted`, in any order, until `take` wants no more. Answers the ids of those that it met and could
     /// not hand over: without a beginning or an end.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<Vec<String>, Failure>;
 }

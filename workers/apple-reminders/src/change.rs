@@ -128,9 +128,6 @@ fn titled(title: String) -> Result<String, Misfit> {
 
 impl CreateInput {
     /// What is to be added.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn content(&self, clock: &Clock) -> Result<Content, Misfit> {
         let due = self.due.as_ref().map(|due| typed(clock, due));
         Ok(Content {
@@ -145,9 +142,6 @@ impl CreateInput {
 
 impl UpdateInput {
     /// What the input alone shows to be wrong.
-    ///
-    /// # Errors
-    /// What that is.
     pub(crate) fn check(&self, clock: &Clock) -> Result<(), Misfit> {
         self.due.as_ref().map(|due| typed(clock, due)).transpose()?;
         self.title.clone().map(titled).transpose()?;
@@ -155,9 +149,6 @@ impl UpdateInput {
     }
 
     /// What `old` is to be.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn content(self, old: &Content, clock: &Clock) -> Result<Content, &'static str> {
         let mut new = old.clone();
         if let Some(title) = self.title {
@@ -225,9 +216,6 @@ impl Change {
     }
 
     /// Makes `old` what `new` says.
-    ///
-    /// # Errors
-    /// As [`Change::complete`].
     pub(crate) fn update(
         list: List,
         old: Reminder,
@@ -405,9 +393,6 @@ impl Change {
     }
 
     /// Makes it; the reminder as it is then, or as it was where it is removed.
-    ///
-    /// # Errors
-    /// The store's failure.
     pub(crate) fn make(
         &self,
         store: &dyn ReminderStore,
@@ -483,9 +468,6 @@ fn is_recent(one: &Reminder, begun: Timestamp) -> bool {
 ///
 /// No mark of ours is in the reminder: lists are shared and synchronised, and people would see it. An added reminder is
 /// known by being new, not one of those that were there before, and as it was asked for.
-///
-/// # Errors
-/// The store's failure.
 pub(crate) fn settled(store: &dyn ReminderStore, record: &Record) -> Result<Verdict, Failure> {
     if record.done {
         return Ok(Verdict::Happened);

@@ -92,21 +92,12 @@ impl Reminder {
 /// Where reminders live. Its calls block.
 pub(crate) trait ReminderStore: Send + Sync + 'static {
     /// The name of the person's zone.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn zone(&self) -> Result<String, Failure>;
 
     /// Every list.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn lists(&self) -> Result<Vec<List>, Failure>;
 
     /// Hands over the reminders of these lists that are done, or those that are not, until `take` wants no more.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn reminders(
         &self,
         lists: &[String],
@@ -115,15 +106,9 @@ pub(crate) trait ReminderStore: Send + Sync + 'static {
     ) -> Result<(), Failure>;
 
     /// The reminder of this id, where there is one.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn reminder(&self, id: &str) -> Result<Option<Reminder>, Failure>;
 
     /// Adds a reminder to the list of this id.
-    ///
-    /// # Errors
-    /// The app's failure.
     fn add(&self, list: &str, content: &Content) -> Result<Reminder, Failure>;
 
     /// Makes `old` what `new` says.
@@ -133,9 +118,6 @@ pub(crate) trait ReminderStore: Send + Sync + 'static {
     fn set(&self, old: &Reminder, new: &Content) -> Result<Reminder, Failure>;
 
     /// Removes `old`.
-    ///
-    /// # Errors
-    /// As [`ReminderStore::set`].
     fn remove(&self, old: &Reminder) -> Result<(), Failure>;
 }
 

@@ -162,9 +162,6 @@ pub(crate) enum NoList {
 
 impl EventsInput {
     /// The range that is asked for, by a person whose days are those of `here`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn range(&self, here: &impl TimeZone) -> Result<Range, &'static str> {
         let typed = |text: &str| Bound::typed(text, here);
         let today = || Utc::now().with_timezone(here).date_naive().to_string();

@@ -95,9 +95,6 @@ struct EndedTurn {
 
 impl Codex {
     /// One turn with this input, to the end of every process of it.
-    ///
-    /// # Errors
-    /// [`TurnError`].
     pub(crate) async fn take(
         &self,
         call: &CallContext,

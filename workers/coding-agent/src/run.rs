@@ -279,9 +279,6 @@ struct Spoken {
 
 impl<P: Program> Runs<P> {
     /// Carries one run out.
-    ///
-    /// # Errors
-    /// [`RunError`].
     pub(crate) async fn run(&self, call: &CallContext, task: &Task) -> Result<Outcome, RunError> {
         let mut warnings = Vec::new();
         let agent = caller(call).await?;

@@ -121,9 +121,6 @@ impl Snapshot {
     }
 
     /// Copies what is not ignored of a folder into the folder `to`, which is empty.
-    ///
-    /// # Errors
-    /// As [`Snapshot::of_copy`].
     pub(crate) fn copy(
         root: &Root,
         to: &Path,
@@ -165,9 +162,6 @@ impl Snapshot {
     }
 
     /// What a copy would have.
-    ///
-    /// # Errors
-    /// As [`Snapshot::of_copy`].
     pub(crate) fn size(
         root: &Root,
         ignoring: &Ignoring,

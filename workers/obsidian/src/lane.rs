@@ -77,9 +77,6 @@ pub(crate) struct Panicked;
 
 impl Lane {
     /// Does `work` on a file thread. To be called in a runtime with time.
-    ///
-    /// # Errors
-    /// [`Panicked`].
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

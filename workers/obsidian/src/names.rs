@@ -167,9 +167,6 @@ impl Names {
     }
 
     /// An index of the vault as it is now or later.
-    ///
-    /// # Errors
-    /// As [`Names::recent`].
     pub(crate) fn renewed(&self, is_over: &dyn Fn() -> bool) -> Result<Arc<NoteIndex>, VaultError> {
         let state = self.lock();
         // One that is under way may have passed the place already.

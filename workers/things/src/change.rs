@@ -87,9 +87,6 @@ impl Target {
 
 impl AddInput {
     /// What the input alone says of what is added.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn fields(&self, today: NaiveDate) -> Result<Fields, String> {
         if self.heading.is_some() && self.project.is_none() {
             return Err("heading is one of a project: name the project too".into());
@@ -119,9 +116,6 @@ impl AddInput {
 
 impl Change {
     /// What is added to `target`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn add(mut fields: Fields, target: Target) -> Result<Self, String> {
         fields.list = target.id();
         short(&fields)?;
@@ -134,9 +128,6 @@ impl Change {
 
 impl UpdateInput {
     /// What the input alone says of what is changed.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub(crate) fn fields(&self, today: NaiveDate) -> Result<Fields, String> {
         let fields = fields(
             self.title.as_deref(),
@@ -159,9 +150,6 @@ impl UpdateInput {
 
 impl Change {
     /// What `fields` change of `todo`, which goes to `target`.
-    ///
-    /// # Errors
-    /// Why they cannot.
     pub(crate) fn update(mut fields: Fields, todo: Todo, target: Target) -> Result<Self, String> {
         fields.list = target.id();
         // Things is said to crash over a day for one that repeats.

@@ -72,9 +72,6 @@ impl Workspace {
 
     /// Whether a file may be made at a place where none is: a name that would be taken for one that is there, or is no name
     /// where it comes from, is a mistake nearly always.
-    ///
-    /// # Errors
-    /// [`WorkspaceError::OddName`].
     pub(crate) fn check_new(
         &self,
         place: &WriteTarget,

@@ -87,9 +87,6 @@ impl Drafted {
     }
 
     /// One that an agent proposed: its schemas were compiled then, and will be when it is added.
-    ///
-    /// # Errors
-    /// As those of [`Self::of`].
     pub(super) async fn of_proposal(
         desk: &Arc<Desk>,
         manifest: &Value,

@@ -27,9 +27,6 @@ use tokio::time::timeout;
 const MOMENT: Duration = Duration::from_millis(300);
 
 /// The card of each of `waiting`, all that wait, for the first `most`.
-///
-/// # Errors
-/// Our own.
 pub(super) async fn of_list(
     desk: &Arc<Desk>,
     waiting: &[Arc<Item>],
@@ -93,9 +90,6 @@ fn start(desk: &Arc<Desk>, item: &Arc<Item>) {
 }
 
 /// A proposal as it is now; its card is kept for lists.
-///
-/// # Errors
-/// Our own.
 pub(crate) async fn look(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Proposed, Refused> {
     let (begun, revision) = (Instant::now(), desk.catalogue.load().revision);
     let proposed = Proposed::of(desk, item).await?;

@@ -69,9 +69,6 @@ impl Proposed {
     }
 
     /// A proposal as it is now: looked at within [`PATIENCE`], in a share of its agent's.
-    ///
-    /// # Errors
-    /// Our own.
     pub(crate) async fn of(desk: &Arc<Desk>, item: &Arc<Item>) -> Result<Self, Refused> {
         let mut proposed = Self::unseen(desk, item).await?;
         // What is decided is not kept.
@@ -97,9 +94,6 @@ impl Proposed {
     }
 
     /// A proposal at which nobody has looked, and why not.
-    ///
-    /// # Errors
-    /// Our own.
     pub(super) async fn not_looked_at(
         desk: &Arc<Desk>,
         item: &Arc<Item>,

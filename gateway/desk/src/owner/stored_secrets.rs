@@ -51,9 +51,6 @@ pub(super) struct StoredSecrets {
 
 impl StoredSecrets {
     /// Those of `after`, in place of `before`.
-    ///
-    /// # Errors
-    /// Our own.
     pub(super) async fn of(
         desk: &Arc<Desk>,
         source: &SourceId,
@@ -197,9 +194,6 @@ impl StoredSecrets {
     }
 
     /// Checks that the owner keeps nothing but what would be deleted.
-    ///
-    /// # Errors
-    /// Which is none.
     pub(super) fn check(&self, keeps: &BTreeSet<String>) -> Result<(), Refused> {
         match keeps
             .iter()

@@ -63,9 +63,6 @@ pub(super) fn imitated(desk: &Desk, id: &SourceId, label: &str) -> Option<String
 }
 
 /// A source that is not there yet, as `body` would configure it, with its folders and programs as they are now.
-///
-/// # Errors
-/// What stands against it.
 pub(super) async fn surveyed(
     desk: &Desk,
     only: &Registry,

@@ -50,9 +50,6 @@ impl Flag {
     /// The source as the flag alone says it.
     ///
     /// Blocks on the folder's disk.
-    ///
-    /// # Errors
-    /// Why it cannot be had.
     pub(crate) fn source(
         &self,
         registry: &Registry,

@@ -91,9 +91,6 @@ impl GrantedTo {
 }
 
 /// How the last grant of `id` to `agent` ended; none: an event of the agent in the ledger's file tells of none.
-///
-/// # Errors
-/// Our own.
 pub(super) async fn of(
     desk: &Arc<Desk>,
     agent: &AgentId,
