@@ -14,9 +14,6 @@ use std::path::Path;
 
 /// Subject and number → act.
 const ACTS: TableDefinition<'_, (&[u8; 17], u64), &[u8]> = TableDefinition::new("acts");
-/// Subject → number of its last act, in files of earlier builds. The last act says it too, on a page that the next one is
-/// written to anyway.
-const HEADS: TableDefinition<'_, &[u8; 17], u64> = TableDefinition::new("heads");
 /// Subject → number of the last act in the fold, and the fold.
 const SNAPSHOTS: TableDefinition<'_, &[u8; 17], (u64, &[u8])> = TableDefinition::new("snapshots");
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -86,7 +83,6 @@ impl Tables {
         let prepare = || -> Result<u64, redb::Error> {
             let transaction = file.begin_write()?;
             transaction.open_table(ACTS)?;
-            transaction.delete_table(HEADS)?;
             transaction.open_table(SNAPSHOTS)?;
             transaction.open_table(ROWS)?;
             let found = {
