@@ -454,7 +454,7 @@ impl Refusal {
         Self {
             code: text("code"),
             // An answer that does not say is not taken for a promise.
-            effect: Effect::deserialize_or_unknown(&error["effect"]),
+            effect: serde_json::from_value(error["effect"].clone()).unwrap_or(Effect::Unknown),
             message: if message.is_empty() {
                 text("code")
             } else {
@@ -463,16 +463,6 @@ impl Refusal {
             next: text("next"),
             action: serde_json::from_value(error["nextAction"].clone()).ok(),
         }
-    }
-}
-
-trait OrUnknown {
-    fn deserialize_or_unknown(value: &Value) -> Self;
-}
-
-impl OrUnknown for Effect {
-    fn deserialize_or_unknown(value: &Value) -> Self {
-        serde_json::from_value(value.clone()).unwrap_or(Self::Unknown)
     }
 }
 

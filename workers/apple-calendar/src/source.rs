@@ -19,7 +19,7 @@ use plexus_ipc::worker::{
     Touched,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The kinds that everything is recorded under, and the field that a constraint may narrow.
 const CALENDAR: &str = "calendar";
@@ -159,17 +159,9 @@ impl AppleCalendarSource {
             Ok(input.answer(&*store, &clock, calendars, &|| call.is_over()))
         });
         let output = listed.await?.map_err(|why| why.told(App::Calendar))?;
-        let mut ids: Vec<&str> = output
-            .events
-            .iter()
-            .map(|event| event.id.as_str())
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let events: Vec<_> = ids
-            .iter()
-            .map(|id| Touched::read(EVENT, id, None))
-            .collect();
+        let ids = output.events.iter().map(|event| event.id.as_str());
+        let ids = ids.collect::<BTreeSet<_>>().into_iter();
+        let events: Vec<_> = ids.map(|id| Touched::read(EVENT, id, None)).collect();
         let summary = format!("listed {}", counted(output.events.len(), "event"));
         Ok(Reply::new(output, summary).touched(touched).touched(events))
     }

@@ -29,6 +29,7 @@ use plexus_protocol::{AuditId, Digest, Effect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -445,17 +446,9 @@ impl CaldavSource {
             let output = input
                 .answer(&range, &Local, &answered, &|| call.is_over())
                 .map_err(no_list)?;
-            let mut ids: Vec<&str> = output
-                .events
-                .iter()
-                .map(|event| event.id.as_str())
-                .collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let events: Vec<_> = ids
-                .iter()
-                .map(|id| Touched::read(EVENT, id, None))
-                .collect();
+            let ids = output.events.iter().map(|event| event.id.as_str());
+            let ids = ids.collect::<BTreeSet<_>>().into_iter();
+            let events: Vec<_> = ids.map(|id| Touched::read(EVENT, id, None)).collect();
             let summary = format!("listed {}", counted(output.events.len(), "event"));
             Ok(Reply::new(output, summary).touched(touched).touched(events))
         })
