@@ -189,6 +189,8 @@ fn the_log_verifies_and_exports() {
     let file = house.gateway.home().join("export");
     let line = ["audit", "export", file.to_str().expect("text")];
     house.gateway.cli(line).expect_ok();
+    let kept = std::fs::read_to_string(&file).expect("text");
+    assert!(kept.starts_with(export.expect_ok()), "{kept}");
     let again = house.gateway.cli(line);
     assert_contains(&again.expect_status(64).stderr, "choose another name");
 }

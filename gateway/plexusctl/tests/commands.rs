@@ -918,15 +918,12 @@ fn a_setting_that_does_not_exist_is_not_set() {
 }
 
 #[test]
-fn the_record_is_verified_exported_and_followed() {
+fn the_record_is_verified_and_followed() {
     let place = Place::with(|asked| match asked.path.as_str() {
         "/admin/api/audit/verify" => Some(Answer::Json(
             200,
             json!({"ok": false, "events": 3, "head": "ab",
             "problem": {"sequence": 2, "id": "evt_2", "what": "its hash does not follow"}}),
-        )),
-        "/admin/api/audit/export" => Some(Answer::Raw(
-            b"HTTP/1.1 200 X\r\ncontent-type: text/plain\r\n\r\naa {}\nbb {}\n".to_vec(),
         )),
         "/v1/events" => {
             let frames = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n\
@@ -949,13 +946,6 @@ fn the_record_is_verified_exported_and_followed() {
             "the audit log is NOT consistent: event 2 (evt_2): its hash does not follow\n"
         )
     );
-
-    assert_eq!(place.run(&["audit", "export"]).out, "aa {}\nbb {}\n");
-    let file = place.dir.path().join("audit.txt");
-    let line = ["audit", "export", file.to_str().unwrap()];
-    assert_eq!(place.run(&line).code, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "aa {}\nbb {}\n");
-    assert_eq!(place.run(&line).code, 64, "a file is not replaced");
 
     let followed = place.run(&["audit", "tail", "-n", "5", "--follow"]);
     assert_eq!(followed.out.matches("evt_1").count(), 1, "{followed:?}");
