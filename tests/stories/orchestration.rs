@@ -594,6 +594,16 @@ fn board_that_two_sources_answer_for_is_asked_of_the_one_that_is_named() {
     for (source, goal) in [("cc-master", "Mine."), ("another", "Theirs.")] {
         let said = cli(&["--source", source]);
         assert!(said.expect_ok().contains(goal), "{said:?}");
+        // The beginning of an id stands for it.
+        let short = ["board", &id[..10], "--source", source];
+        let said = office.desk.gateway.cli(short);
+        assert!(said.expect_ok().contains(goal), "{said:?}");
+    }
+    let other = format!("{id}0");
+    for none in ["brd_abcdefg", &*other] {
+        let said = office.desk.gateway.cli(["board", none]);
+        let why = format!("why: No source has a board \"{none}\".\n");
+        assert_contains(&said.expect_status(1).stderr, &why);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     approvals, calls,
     changes::{applied, counts},
-    owner::{Desk, check_id},
+    owner::{Desk, check_id, whole_id},
     table::table_of_words,
 };
 use clap::Args;
@@ -21,6 +21,9 @@ use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
+/// Shows the ids.
+const LIST: &str = "plexusctl board";
+
 /// Which board.
 #[derive(Args)]
 pub(crate) struct Board {
@@ -37,13 +40,31 @@ pub(crate) struct Board {
     stop: bool,
 }
 
+/// Characters of a whole id: `brd_` and a UUID.
+const LENGTH: usize = 40;
+
+/// The board whose id begins with what was typed. A whole id is looked up nowhere.
+async fn named(desk: &Desk, typed: String) -> Result<String, Stop> {
+    check_id(&typed, "board", LIST)?;
+    if typed.len() >= LENGTH {
+        return Ok(typed);
+    }
+    let listed = desk.open().await?.call(&List {}).await?;
+    let unread = listed.unread.iter().filter_map(|unread| match unread {
+        Unread::Board { board, .. } => Some(board.as_str()),
+        Unread::Source { .. } => None,
+    });
+    let ids = listed.boards.iter().map(|row| row.facts.id.as_str());
+    whole_id(&typed, ids.chain(unread), "board", LIST)
+}
+
 /// Asks and prints.
 pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let Some(id) = board.board else {
         let reply = desk.open().await?.call(&List {}).await?;
         return desk.show(&reply, || listed(&reply, span::now()));
     };
-    check_id(&id, "board", "plexusctl board")?;
+    let id = named(desk, id).await?;
     let source = board.source;
     if board.stop {
         let reply = desk.open().await?.call(&StopBoard { id, source }).await?;

@@ -137,6 +137,8 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<Board, Re
             Ok(Answer {
                 board: Some(board), ..
             }) => of_source::<Board>(&board, &source).map_err(|error| no_board(&error)),
+            // Its input is the id alone: no board of this source has such a one.
+            Err(error) if error.code == ErrorCode::SchemaValidationFailed => continue,
             Err(error) => Err(error.message.clone()),
         };
         match board {
