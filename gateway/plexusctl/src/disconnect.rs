@@ -76,16 +76,9 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
                 text::line(&finding.what)
             ));
         }
-        match (done.written, done.revoked) {
-            (false, _) => said.push_str("nothing was written\n"),
-            (true, true) => {
-                said.push_str(&format!(
-                    "{agent} is revoked, and its files are as before\n"
-                ));
-            }
-            (true, false) => said.push_str(&format!(
-                "its files are as before; {agent} stays connected\n"
-            )),
+        match done.written {
+            false => said.push_str("nothing was written\n"),
+            true => said.push_str(&ended(agent, done.revoked, &done.left)),
         }
         if installation.kind == Kind::Mcp {
             said.push_str("take its block out of the configuration of your client by hand\n");
@@ -99,6 +92,18 @@ fn ending(agent: &AgentId, keep: bool) -> String {
         String::new()
     } else {
         format!(" and end {agent}")
+    }
+}
+
+/// What became of the agent and of its files, of which `left` was named before.
+fn ended(agent: &AgentId, revoked: bool, left: &[Finding]) -> String {
+    let files = match left {
+        [] => "its files are as before",
+        _ => "its files are as before, but for what was left",
+    };
+    match revoked {
+        true => format!("{agent} is revoked, and {files}\n"),
+        false => format!("{files}; {agent} stays connected\n"),
     }
 }
 
@@ -118,7 +123,7 @@ async fn revoke(desk: &Desk, agent: &AgentId) -> Result<(), Stop> {
         Ok(_) => {}
         Err(stop) => {
             return Err(stop.done(plexus_client::Done::Done).next(format!(
-                "the agent's files are as before, and it is not ended: plexusctl agents revoke {agent}"
+                "what was set up is removed, except what was edited, and the agent is not ended: plexusctl agents revoke {agent}"
             )));
         }
     }
@@ -139,4 +144,28 @@ fn unknown(desk: &Desk, agent: &AgentId) -> Stop {
     let why = format!("{agent} was not set up here; {known}");
     Stop::new(Exit::Failed, "not_installed", why)
         .next(format!("to end an agent: plexusctl agents revoke {agent}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_were_left_are_not_as_before() {
+        let agent = AgentId::parse("codex").expect("an id");
+        let edited = Finding {
+            path: ".codex/AGENTS.md".into(),
+            what: "left, because it was edited".to_owned(),
+        };
+        let said = |revoked, left: &[Finding]| ended(&agent, revoked, left);
+        assert_eq!(
+            said(true, &[]),
+            "codex is revoked, and its files are as before\n"
+        );
+        assert_eq!(
+            said(false, std::slice::from_ref(&edited)),
+            "its files are as before, but for what was left; codex stays connected\n"
+        );
+        assert!(said(true, &[edited]).ends_with(", but for what was left\n"));
+    }
 }
