@@ -51,7 +51,10 @@ enum Act {
     /// Show sources that this machine offers to add
     Detect,
     /// Show the kinds of sources, and the fields of each
-    Kinds,
+    Kinds {
+        /// Kind to show alone, with what each field is for
+        kind: Option<String>,
+    },
     /// Add a source
     Add(add::Add),
     /// Change the configuration of a source
@@ -147,7 +150,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         Act::Hide { .. } => {}
         Act::Profile(_) => {}
         Act::Test(_) => {}
-        Act::List | Act::Kinds | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
+        Act::List | Act::Kinds { .. } | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
     match act {
@@ -160,9 +163,15 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             desk.show(&reply, || detected(&reply.detected))
         }
         Act::Profile(asked) => profile::show(desk, &asked).await,
-        Act::Kinds => {
-            let reply = owner.call(&kinds::List {}).await?;
-            desk.show(&reply, || add::kinds(&reply.connectors))
+        Act::Kinds { kind } => {
+            let mut reply = owner.call(&kinds::List {}).await?;
+            let Some(kind) = kind else {
+                return desk.show(&reply, || add::kinds(&reply.connectors));
+            };
+            let known = std::mem::take(&mut reply.connectors);
+            let said = add::kind(add::connector_of(&known, &kind)?);
+            reply.connectors = known.into_iter().filter(|one| one.kind == kind).collect();
+            desk.show(&reply, || said)
         }
         Act::Add(asked) => asked.run(desk, &mut owner).await,
         Act::Set(asked) => asked.run(desk, &mut owner).await,

@@ -572,7 +572,7 @@ fn field_of<'c>(kind: &str, form: &'c Form, name: &str) -> Result<Field<'c>, Sto
         let names: Vec<_> = fields(form).map(|field| field.name).collect();
         let names = text::listed(&names, ", ");
         let why = format!("a source of kind {kind:?} has no field {name:?} (fields: {names})");
-        Stop::usage(why).next("plexusctl sources kinds")
+        Stop::usage(why).next(format!("plexusctl sources kinds {}", text::line(kind)))
     })
 }
 
@@ -673,21 +673,40 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
     lines.join("\n")
 }
 
+/// A field's name, with what sort it is; one that may be left out has a question mark.
+fn sort_of(field: &Field<'_>) -> String {
+    let what = match &field.form {
+        secret if secret.write_only => " (secret)",
+        folder if folder.root => " (folder)",
+        folder if field.is_path() && folder.writable => " (folder, written)",
+        _ if field.is_path() => " (folder, read)",
+        _ => "",
+    };
+    let optional = if field.required { "" } else { "?" };
+    format!("{}{optional}{what}", field.name)
+}
+
+/// One kind, with what each of its fields is for.
+pub(super) fn kind(connector: &Connector) -> String {
+    let rows = fields(&connector.form).map(|field| {
+        let purpose = field.form.description.clone();
+        [sort_of(&field), purpose]
+    });
+    let fields = table(
+        ["field", "what it is for"],
+        rows.collect(),
+        "it has no fields",
+    );
+    let about = text::line(&connector.blurb);
+    format!("{}: {about}\n\n{fields}", text::line(&connector.label))
+}
+
 /// The kinds of sources, with what each asks for; one that cannot serve here says why.
 pub(super) fn kinds(connectors: &[Connector]) -> String {
-    let field = |field: Field<'_>| {
-        let what = match &field.form {
-            secret if secret.write_only => " (secret)",
-            folder if folder.root => " (folder)",
-            folder if field.is_path() && folder.writable => " (folder, written)",
-            _ if field.is_path() => " (folder, read)",
-            _ => "",
-        };
-        let optional = if field.required { "" } else { "?" };
-        format!("{}{optional}{what}", field.name)
-    };
     let rows = connectors.iter().map(|connector| {
-        let fields: Vec<_> = fields(&connector.form).map(field).collect();
+        let fields: Vec<_> = fields(&connector.form)
+            .map(|field| sort_of(&field))
+            .collect();
         [
             connector.kind.clone(),
             connector.label.clone(),
@@ -695,11 +714,12 @@ pub(super) fn kinds(connectors: &[Connector]) -> String {
             connector.reason.clone().unwrap_or_default(),
         ]
     });
-    table(
+    let kinds = table(
         ["kind", "label", "fields", "not here because"],
         rows.collect(),
         "this build has no connectors",
-    )
+    );
+    format!("{kinds}\nto see what its fields are for: plexusctl sources kinds KIND")
 }
 
 #[cfg(test)]
@@ -746,7 +766,7 @@ mod tests {
             "kind": "mail-imap", "connector": "mail", "label": "Mail", "blurb": "", "provenanceClass": "managed",
             "transport": "egress", "detectable": false, "wireable": true, "exposesSummary": "", "fields": [],
             "form": {"properties": {
-                "host": {},
+                "host": {"description": "Of whom."},
                 "spool": {"format": "absolute-path"},
                 "token": {"writeOnly": true},
                 "ca": {"x-file": true},
@@ -792,6 +812,10 @@ mod tests {
             said.contains("host, spool? (folder, read), token (secret)"),
             "{said}"
         );
+        let said = kind(&connector);
+        for words in ["Mail: ", "host", "Of whom.", "spool? (folder, read)"] {
+            assert!(said.contains(words), "{said}");
+        }
         let wrong = |kind| {
             connector_of(std::slice::from_ref(&connector), kind)
                 .err()
