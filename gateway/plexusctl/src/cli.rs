@@ -73,7 +73,7 @@ enum Command {
     /// Stop exposing a capability: no agent sees it
     #[command(alias = "hide")]
     Unexpose(exposure::CapabilityArgs),
-    /// Suspend every agent until you resume
+    /// Cancel running calls and suspend every agent until you resume
     Pause,
     // Else the nearest word is `restore`.
     /// Name the commands that stop something
