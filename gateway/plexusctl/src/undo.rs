@@ -51,12 +51,14 @@ enum EffectName {
 }
 
 impl FromStr for EffectName {
-    type Err = <AuditId as FromStr>::Err;
+    type Err = &'static str;
     fn from_str(typed: &str) -> Result<Self, Self::Err> {
         let run = RunId::parse(typed).map(|run| run.item());
         match run.or_else(|_| PendingId::parse(typed)) {
             Ok(item) => Ok(Self::Item(item)),
-            Err(_) => AuditId::parse(typed).map(Self::Event),
+            Err(_) => AuditId::parse(typed).map(Self::Event).map_err(|_| {
+                "write a whole id of an effect (evt_…), a request (pend_…) or a run (run_…); plexusctl undo lists them"
+            }),
         }
     }
 }
@@ -262,6 +264,18 @@ mod tests {
         let earlier = "\n(earlier ones are not shown: plexusctl undo --path THING)\n";
         assert!(as_text(&calls, true).contains(earlier));
         assert!(!as_text(&calls, false).contains("earlier"));
+    }
+
+    #[test]
+    fn effect_is_named_by_three_kinds_of_ids() {
+        const NUMBER: &str = "01980000-0000-7000-8000-000000000000";
+        let read = |kind: &str| format!("{kind}_{NUMBER}").parse::<EffectName>();
+        assert!(matches!(read("evt"), Ok(EffectName::Event(_))));
+        assert!(matches!(read("pend"), Ok(EffectName::Item(_))));
+        assert!(matches!(read("run"), Ok(EffectName::Item(_))));
+        // A change set is undone by the effect that applied it.
+        let why = read("cs").err().unwrap_or_default();
+        assert!(why.contains("pend_…") && why.contains("plexusctl undo"));
     }
 
     #[test]
