@@ -235,6 +235,9 @@ impl Form {
         let chosen = default.or_else(|| choices.iter().position(open))?;
         let grant = card.grant();
         let answers = AnswerLine::all(card);
+        // One call as it is shown has nothing to narrow.
+        let is_exact = card.is_once() && !choices.iter().any(|choice| choice.any_input);
+        let narrowed = grant.filter(|_| !is_exact);
         Some(Self {
             item: item.heading.pending_id.clone(),
             chosen,
@@ -244,7 +247,7 @@ impl Form {
             },
             answers,
             is_once: card.is_once(),
-            narrow: grant.map_or_else(Vec::new, |card| card.narrow.clone()),
+            narrow: narrowed.map_or_else(Vec::new, |card| card.narrow.clone()),
             choices,
             under: Field::default(),
             most: Field::default(),
@@ -593,6 +596,20 @@ pub(super) mod tests {
         };
         assert_eq!(folders["in"], "/");
         assert_eq!(form.most_row(), None);
+    }
+
+    #[test]
+    fn exact_call_has_no_limits() {
+        for (any_input, row) in [(false, None), (true, Some(2))] {
+            let mut item = item();
+            let Card::Grant(card) = &mut item.card else {
+                unreachable!()
+            };
+            card.choices =
+                fixture::choices(&[(TrustWindow::Once, None), (TrustWindow::HOUR, Some("no"))]);
+            card.choices[0].any_input = any_input;
+            assert_eq!(Form::of(&item).unwrap().under_row(), row);
+        }
     }
 
     #[test]
