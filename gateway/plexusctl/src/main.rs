@@ -76,6 +76,9 @@ fn main() -> ExitCode {
         .map_err(|e| Stop::new(Exit::Failed, "system", e.to_string()))
         .and_then(|runtime| runtime.block_on(cli::dispatch(cli)));
     let exit = ended.unwrap_or_else(|mut stop| {
+        if stop.next.is_empty() && matches!(&*stop.code, "no_answer" | "connection_lost") {
+            stop.next = "see whether the gateway answers: plexusctl status; and what was done: plexusctl activity".to_owned();
+        }
         // Ours or the gateway's, and it can be typed as it is.
         stop.next = stop.next.replace("plexusctl ", &format!("{typed} "));
         out::say(&screen::lines::laid(&stop.to_string()));
