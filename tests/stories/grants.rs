@@ -128,7 +128,7 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
     unasked.expect_status(64);
     assert_contains(
         &unasked.stderr,
-        "nobody can confirm here: add the request's id",
+        "nobody can confirm here: add the request's id\nnext: plexusctl approvals list",
     );
     for (answer, state) in [("n", "pending"), ("y", "denied")] {
         let deny = house.gateway.on_terminal(["approvals", "deny"]);

@@ -3,6 +3,7 @@
 use plexus_protocol::Timestamp;
 pub use plexus_protocol::time::{ago, end, length};
 use std::{
+    ops::RangeInclusive,
     sync::atomic::{AtomicU64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -56,6 +57,22 @@ pub fn parse(text: &str) -> Result<u64, String> {
         .ok_or_else(form)
 }
 
+/// Reads a number of seconds, or a length as [`parse`] does, within `bounds`. In seconds.
+///
+/// # Errors
+/// One sentence that says the form, or the bounds.
+pub fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
+    let read = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => parse(text)? / 1_000,
+    };
+    if bounds.contains(&read) {
+        return Ok(read);
+    }
+    let (least, most) = bounds.into_inner();
+    Err(format!("write from {least} to {most} seconds"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +116,19 @@ mod tests {
             let form = format!("{bad:?} is not a length of time: write 90s, 15m, 2h or 1d");
             assert_eq!(parse(bad), Err(form));
         }
+        for (typed, read) in [
+            ("0", Ok(0)),
+            ("90", Ok(90)),
+            ("15s", Ok(15)),
+            ("2m", Ok(120)),
+        ] {
+            assert_eq!(seconds(typed, 0..=120), read);
+        }
+        let why = "write from 1 to 120 seconds".to_owned();
+        for beyond in ["0", "121", "3m"] {
+            assert_eq!(seconds(beyond, 1..=120), Err(why.clone()));
+        }
+        assert_eq!(seconds("soon", 1..=120), parse("soon"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     watch, whoami,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Stop, out, read_help, text};
+use plexus_client::{Exit, Stop, out, read_help, span, text};
 use plexus_protocol::{CapabilityId, RunId};
 use std::ffi::OsString;
 
@@ -106,7 +106,7 @@ pub(crate) struct Call {
 #[derive(Args, Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patience {
     /// Seconds to wait at most where the owner has to decide [default: until the owner has]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_WAIT_S))]
+    #[arg(long, value_name = "SECONDS", value_parser = |typed: &str| span::seconds(typed, 0..=MAX_WAIT_S))]
     wait: Option<u64>,
     /// Do not wait: the same as --wait 0
     #[arg(long, hide = true, conflicts_with = "wait")]

@@ -151,7 +151,12 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                     ids => format!(" ({ids})"),
                 };
                 let question = format!("deny {}{of}", found.heading.pending_id);
-                prompt::confirm(desk, &question, "the request's id")?;
+                prompt::confirm(desk, &question, "the request's id").map_err(
+                    |stop| match stop.exit {
+                        Exit::Usage => stop.next("plexusctl approvals list"),
+                        _ => stop,
+                    },
+                )?;
             }
             let verdict = Verdict::Deny { reason };
             let (reply, said) = verdict.carry_out(&mut owner, &found).await?;

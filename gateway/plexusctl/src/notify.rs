@@ -10,7 +10,7 @@ use crate::owner::Desk;
 use calm::{Calm, Notice};
 use clap::Args;
 use notifier::Notifier;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner_client::{Feed, PendingRequest};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
@@ -29,7 +29,7 @@ pub(crate) struct Notify {
     #[arg(long, value_name = "PATH")]
     notifier: Option<PathBuf>,
     /// Seconds until the one reminder, and between counts after it
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = |typed: &str| span::seconds(typed, 1..=86_400))]
     remind_after: u64,
 }
 

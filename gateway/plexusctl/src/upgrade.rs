@@ -18,7 +18,7 @@ use crate::{
     service,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     calls::{List, Stop as StopCall},
     status::{Build, ChangeOver, Show, Status},
@@ -46,7 +46,7 @@ pub(crate) struct Upgrade {
     #[arg(long)]
     check: bool,
     /// Seconds to wait for running calls
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = |typed: &str| span::seconds(typed, 0..=u64::MAX))]
     wait: u64,
     /// Cancel running calls instead of waiting for them
     #[arg(long, conflicts_with = "check")]

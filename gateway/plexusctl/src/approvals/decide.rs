@@ -538,7 +538,8 @@ pub(super) fn confirm(
     if !can_ask {
         return Err(Stop::usage(
             "nobody can be asked here, or was shown the card: name the card that you saw with --card, or say --yes",
-        ));
+        )
+        .next(format!("plexusctl approvals show {id}")));
     }
     let window = match verdict {
         Verdict::Approve { terms, any_input } => {
