@@ -90,28 +90,33 @@ impl Page {
         }
     }
 
-    /// Adds the warnings and the difference of a plan, or what it says in its place. `rest` is the command that shows all of a
-    /// long one; without it, all is shown.
+    /// Adds the warnings of a plan, what it says by name, and its difference. The difference of files is without names: it has
+    /// them itself. `rest` is the command that shows all of a long one; without it, all is shown.
     pub(crate) fn plan(&mut self, plan: &Plan, rest: Option<&str>) {
         for warning in &plan.warnings {
             self.say(format!("warning: {}", text::line(warning)));
         }
         let preview = &plan.preview;
+        let mut names = preview.facts.iter().map(|fact| &*fact.name);
+        let is_of_files = names.any(|name| ["path", "file"].contains(&name));
+        if preview.diff.is_none() || !is_of_files {
+            self.facts(preview);
+        }
         match (&preview.diff, preview.form) {
             (Some(diff), Form::Diff) => self.content(BAR, diff, preview.cut, rest),
             (Some(text), _) => self.content(TEXT_BAR, text, preview.cut, rest),
-            (None, _) => self.facts(preview),
+            (None, _) => {}
         }
     }
 
-    /// Adds what a preview without a difference says by name, as of an entry in a calendar.
+    /// Adds what a preview says by name, as of an entry in a calendar.
     fn facts(&mut self, preview: &Preview) {
         // The summary names the path, and a digest tells a person nothing.
         let facts = preview.facts.iter();
         let facts: Vec<_> = facts
             .filter(|fact| fact.name != "path" && !is_digest(&fact.value))
             .collect();
-        if facts.is_empty() {
+        if facts.is_empty() && preview.diff.is_none() {
             self.say("  (no difference is shown: not text, or too large to compare)");
         }
         for fact in facts {

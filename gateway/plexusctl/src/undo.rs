@@ -315,5 +315,11 @@ mod tests {
         let facts = json!([{"name": "title", "value": "Milk"}, {"name": "path", "value": "a/b"}]);
         plan.plan.preview = serde_json::from_value(json!({"facts": facts})).unwrap();
         assert!(page(&plan, None).text().ends_with("code\n  title: Milk"));
+        // Its notes are one of its fields.
+        let facts = json!([{"name": "title", "value": "Milk"}]);
+        let entry = json!({"facts": facts, "diff": "-oat\n", "form": "diff"});
+        plan.plan.preview = serde_json::from_value(entry).unwrap();
+        let shown = page(&plan, None).text();
+        assert!(shown.ends_with("code\n  title: Milk\n  │ -oat"), "{shown}");
     }
 }
