@@ -184,13 +184,30 @@ fn update_and_addition_are_taken_back_as_far_as_things_can() {
     let gateway = added(&[]);
     set_token(&gateway, TOKEN);
     let agent = gateway.agent_with("planner", &[TODOS]);
-    let updated = done(
-        &gateway,
-        &agent,
-        UPDATE,
-        json!({"id": SEEDS, "title": "Buy bulbs", "when": "someday", "tags": [], "deadline": "2031-02-03"}),
+    let update = json!({"id": SEEDS, "title": "Buy bulbs", "notes": "Tulips", "when": "someday", "tags": [], "deadline": "2031-02-03"});
+    let item = agent.must_ask(UPDATE, update.clone());
+    // What goes is shown, not its length.
+    let plan = gateway.owner().plan(&item);
+    let preview = &plan["preview"];
+    let replaced = "@@ -1,1 +1,1 @@\n-Peas & beans\n+Tulips\n";
+    assert_eq!(
+        (&preview["form"], &preview["diff"]),
+        (&json!("diff"), &json!(replaced))
     );
+    gateway.owner().approve(&item, "once");
+    let updated = agent.must(UPDATE, update);
     assert_eq!(titles(&agent, json!({"list": "someday"})), ["Buy bulbs"]);
+    // The owner's command shows all that it puts back.
+    let shown = gateway.cli(["undo", updated["auditId"].as_str().expect("an id")]);
+    for line in [
+        "  title: Buy seeds (before: Buy bulbs)",
+        "  when: today (before: someday)",
+        "  deadline: none (before: 2031-02-03)",
+        "  tags: Shop (before: none)",
+        "  │ +Peas & beans",
+    ] {
+        assert_contains(&shown.stdout, line);
+    }
     let undo = json!({"id": updated["undo"]});
     done(&gateway, &agent, UNDO, undo.clone());
     let listed = agent.must(TODOS, json!({"list": "today", "tag": "Shop"}));

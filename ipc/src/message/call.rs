@@ -262,6 +262,19 @@ impl Preview {
     pub fn diff(self, diff: &str) -> Self {
         self.content(Form::Diff, diff)
     }
+    /// Adds what becomes of a text that is replaced as a whole, as a diff: all lines of the old one, then all of the new one.
+    #[must_use]
+    pub fn replaced(self, old: &str, new: &str) -> Self {
+        let lines = |sign: &str, text: &str| -> String {
+            text.lines().map(|line| format!("{sign}{line}\n")).collect()
+        };
+        let range = |text: &str| match text.lines().count() {
+            0 => "0,0".to_owned(),
+            count => format!("1,{count}"),
+        };
+        let place = format!("@@ -{} +{} @@\n", range(old), range(new));
+        self.diff(&(place + &lines("-", old) + &lines("+", new)))
+    }
     /// Adds a text that somebody wrote; one beyond [`MAX_DIFF`] is cut and marked as cut.
     #[must_use]
     pub fn text(self, text: &str) -> Self {

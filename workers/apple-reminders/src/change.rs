@@ -369,16 +369,7 @@ impl Change {
         let notes = |content: Option<&Content>| content.and_then(|content| content.notes.clone());
         match (changes, notes(old), notes(new)) {
             (true, old, new) if old != new => {
-                let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-                let lines = |sign: &str, text: &str| -> String {
-                    text.lines().map(|line| format!("{sign}{line}\n")).collect()
-                };
-                let range = |text: &str| match text.lines().count() {
-                    0 => "0,0".to_owned(),
-                    count => format!("1,{count}"),
-                };
-                let place = format!("@@ -{} +{} @@\n", range(&old), range(&new));
-                preview.diff(&(place + &lines("-", &old) + &lines("+", &new)))
+                preview.replaced(&old.unwrap_or_default(), &new.unwrap_or_default())
             }
             (false, None, Some(new)) => preview.text(&new),
             _ => preview,

@@ -448,15 +448,10 @@ impl Change {
         for (at, item) in fields.checklist.iter().enumerate() {
             fact(&format!("checklist {}", at + 1), None, Some(item.clone()));
         }
-        let old = before.map_or(0, |todo| todo.notes.chars().count());
+        let old = before.map_or("", |todo| &todo.notes);
         match &fields.notes {
-            Some(notes) if old == 0 => preview.text(&visible(notes)),
-            Some(notes) => preview
-                .fact(
-                    "notes",
-                    format!("{old} characters are replaced by the text below"),
-                )
-                .text(&visible(notes)),
+            Some(notes) if old.is_empty() => preview.text(&visible(notes)),
+            Some(notes) => preview.replaced(&visible(old), &visible(notes)),
             None => preview,
         }
     }

@@ -171,26 +171,12 @@ impl Source for ThingsSource {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        let Some(Ok(kept)) = self.store.as_ref().map(|store| store.get(&intent)) else {
+        let Some(store) = self.store.clone() else {
             return Verdict::CannotTell;
         };
-        // It is kept before the URL is handed over.
-        let Some(record) = kept else {
-            return Verdict::DidNot;
-        };
-        // What is not there now may come: Things carries a URL out when it runs.
-        let (reads, store) = (Arc::clone(&self.reads), self.store.clone());
-        let look = move || {
-            let now = seen(&reads, &record, today());
-            if let (Ok(Some(_)), Some(store), Some(of)) = (&now, store, &record.takes_back) {
-                store.mark_undone(&intent, of);
-            }
-            Ok(now)
-        };
-        match on_file_thread(look).await {
-            Ok(Ok(Some(_))) => Verdict::Happened,
-            _ => Verdict::CannotTell,
-        }
+        let reads = Arc::clone(&self.reads);
+        let look = move || Ok(settled(&reads, &store, &intent));
+        on_file_thread(look).await.unwrap_or(Verdict::CannotTell)
     }
 
     async fn health(&self) -> Health {
@@ -585,6 +571,27 @@ fn seen(reads: &Reads, record: &Record, today: NaiveDate) -> Result<Option<Todo>
         }
     };
     Ok(todo.filter(|todo| record.fields.hold(todo, today)))
+}
+
+/// Whether a change happened, by what Things has now; from then on it can be taken back. Blocks.
+fn settled(reads: &Reads, store: &Store, intent: &AuditId) -> Verdict {
+    let mut record = match store.get(intent) {
+        Ok(Some(record)) => record,
+        // It is kept before the URL is handed over.
+        Ok(None) => return Verdict::DidNot,
+        Err(_) => return Verdict::CannotTell,
+    };
+    // One that was read back happened, whatever became of the to-do since.
+    if record.version.is_none() {
+        let Ok(Some(todo)) = seen(reads, &record, today()) else {
+            // What is not there now may come: Things carries a URL out when it runs.
+            return Verdict::CannotTell;
+        };
+        record.version = Some(todo.version());
+        record.id = Some(todo.id);
+    }
+    let _ = store.put_done(intent, &record, record.takes_back.as_ref());
+    Verdict::Happened
 }
 
 /// The field that names one to-do.

@@ -3,3 +3,4 @@
 mod conforms;
 mod database;
 mod script;
+mod served;
