@@ -21,7 +21,7 @@ pub struct WriteResult {
     pub ok: Done,
     /// Its name.
     pub name: String,
-    /// The grants that it ended: it is another one than before.
+    /// The grants that it ended: its source counts as another one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<RevokedGrant>,
 }

@@ -83,7 +83,7 @@ impl Secret {
 
 fn question(source: &SourceId, field: &str, lost: &str) -> String {
     let field = text::line(field);
-    format!("another value of {field} than before {lost} on {source}; set it")
+    format!("a new value of {field} {lost} on {source}; set it")
 }
 
 /// That it is set, and what that ended.
@@ -95,7 +95,7 @@ fn is_set(written: &WriteResult) -> String {
     match grants.is_empty() {
         true => format!("{} is set", written.name),
         false => format!(
-            "{} is set; it is another one than before, so these grants are revoked:{grants}",
+            "{} is set; its source counts as another one, so these grants are revoked:{grants}",
             written.name
         ),
     }
@@ -180,7 +180,7 @@ mod tests {
         let source = SourceId::parse("mail").unwrap();
         assert_eq!(
             question(&source, "token\u{202e}", "revokes the 2 grants"),
-            "another value of token\\u{202e} than before revokes the 2 grants on mail; set it"
+            "a new value of token\\u{202e} revokes the 2 grants on mail; set it"
         );
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let other = json!({"ok": true, "name": "mail.password", "revoked": [grant]});
         assert_eq!(
             is_set(other),
-            "mail.password is set; it is another one than before, so these grants are revoked:\n  planner: mail.read"
+            "mail.password is set; its source counts as another one, so these grants are revoked:\n  planner: mail.read"
         );
     }
 
