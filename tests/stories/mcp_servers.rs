@@ -297,9 +297,13 @@ fn refresh_of_an_unchanged_server_asks_nothing() {
     for more in [&[][..], &["--yes"], &["--read", "peek"]] {
         let told = refresh(more);
         assert_contains(told.expect_ok(), "nothing has changed: rude is what you");
+        assert_contains(&told.stdout, "\ntool not a name: not lent: its name is not");
         assert_lacks(&told.all(), "since you agreed to it");
     }
     assert_eq!(file(), before);
+    let shown = lent.gateway.cli(["mcp", "show", NAME]);
+    let unlent = "not lent     1 (plexusctl mcp refresh rude says why): not a name";
+    assert_contains(shown.expect_ok(), unlent);
     agent.must("rude.peek", json!({"path": "/tmp/none"}));
     // The controls: other reads, and another definition, take a decision.
     for (words, more) in [("Does", &["--read", "sample"][..]), ("Now does", &[])] {

@@ -117,6 +117,9 @@ pub struct LentServer {
     /// What of it the owner is asked about, and agents do not see until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden: Vec<String>,
+    /// What it has and does not lend: it cannot be lent, or the owner blocked it. A preview of a refresh has the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
 }
 
 /// What a server is given. Values of variables may be secrets: only their names are shown, unless a manifest has them.

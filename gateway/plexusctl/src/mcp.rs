@@ -248,7 +248,8 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
             changed: false,
         };
         return desk.show(&refreshed, || {
-            format!("nothing has changed: {name} is what you agreed to")
+            let unlent = surface::unlent(&seen);
+            format!("nothing has changed: {name} is what you agreed to{unlent}")
         });
     }
     if !yes {

@@ -70,12 +70,16 @@ async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<InstalledExtens
         sensitivity: tool.sensitivity,
         input: tool.input.clone(),
     });
+    let hidden = declared::hidden(&desk, &request.name);
+    let withheld = manifest.mcp.iter().flat_map(|pins| pins.withheld.keys());
+    let withheld = withheld.filter(|name| !hidden.contains(*name)).cloned();
     Ok(InstalledExtension::Server(Box::new(LentServer {
         server: facts(&request),
         ok: Done,
         unusable: known(&desk, id).and_then(|source| why_stopped(&source)),
         tools: tools.collect(),
-        hidden: declared::hidden(&desk, &request.name),
+        withheld: withheld.collect(),
+        hidden,
     })))
 }
 

@@ -144,6 +144,15 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
     lines.join("\n")
 }
 
+/// The tools that cannot be lent, each on a line of its own with the reason.
+pub(super) fn unlent(seen: &ServerPreview) -> String {
+    let refused = |tool: &OfferedTool| {
+        let (name, why) = (text::line(&tool.name), text::line(tool.refused.as_ref()?));
+        Some(format!("\ntool {name}: not lent: {why}"))
+    };
+    seen.tools.iter().filter_map(refused).collect()
+}
+
 /// What the owner agreed to.
 pub(super) fn lent(server: &LentServer) -> String {
     let mut lines = given(&server.server, None);
@@ -153,6 +162,13 @@ pub(super) fn lent(server: &LentServer) -> String {
         lines.push(format!(
             "hidden       {n} hidden until you decide (plexusctl approvals): {}",
             text::listed(&server.hidden, ", ")
+        ));
+    }
+    if let n @ 1.. = server.withheld.len() {
+        let reasons = format!("plexusctl mcp refresh {} says why", server.server.name);
+        lines.push(format!(
+            "not lent     {n} ({reasons}): {}",
+            text::listed(&server.withheld, ", ")
         ));
     }
     let none = Value::Null;
