@@ -539,7 +539,7 @@ impl CaldavSource {
         let (calendar, now) = self
             .object(&call, OF_TODOS, &record.object, CALENDAR)
             .await?;
-        Change::undo(calendar, intent, (record, is_undone), now)
+        Change::undo(writable(calendar)?, intent, (record, is_undone), now)
             .map(planned)
             .map_err(|why| cannot(&why))
     }

@@ -11,7 +11,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Instant,
@@ -340,6 +340,60 @@ async fn failing_calendar_costs_that_calendar_and_is_named() {
         assert_eq!(answer["warnings"], Value::Null);
         narrow.stop().await;
     }
+}
+
+/// No card asks for what the account may not do.
+#[tokio::test]
+async fn calendar_that_is_only_read_takes_no_change() {
+    let may = |privileges: &str| {
+        let set = "current-user-privilege-set";
+        let granted = format!("<d:{set}>{privileges}</d:{set}></d:prop>");
+        let properties = PROPERTIES.replace("</d:prop>", &granted);
+        format!("<d:propstat>{properties}</d:propstat>")
+    };
+    let reads = "<d:privilege><d:read/></d:privilege>";
+    let writes = format!("{reads}<d:privilege><d:write/></d:privilege>");
+    let homes = [&*writes, reads].map(|b| home(&[("/me/a/", &may(reads)), ("/me/b/", &may(b))]));
+    let is_shut = Arc::new(AtomicBool::new(false));
+    let shut = Arc::clone(&is_shut);
+    let todo = "BEGIN:VCALENDAR\nBEGIN:VTODO\nUID:x\nSUMMARY:x\nEND:VTODO\nEND:VCALENDAR\n";
+    let port = serve(move |method, path| match (method, path) {
+        ("PROPFIND", "/me/") => Some(homes[usize::from(is_shut.load(Ordering::Relaxed))].clone()),
+        ("GET", _) => Some(answer("200 OK", "etag: \"1\"\r\n", todo)),
+        ("PUT", _) => Some(answer("201 Created", "etag: \"1\"\r\n", "")),
+        _ => None,
+    });
+    let mut worker = reader(port).await;
+    // The second is the control.
+    for (id, expected) in [("a", Err(transport("read_only"))), ("b", Ok(()))] {
+        for (capability, input) in [
+            ("todos.create", json!({"list": id, "title": "x"})),
+            (
+                "events.create",
+                json!({"calendar": id, "title": "x", "start": "2026-11-23", "end": "2026-11-24"}),
+            ),
+            ("todos.complete", json!({"id": format!("{id}/x.ics")})),
+        ] {
+            let plan = worker.plan(capability, input).await;
+            let plan = plan.map(drop).map_err(|error| code(&error));
+            assert_eq!(plan, expected, "{capability} {id}");
+        }
+    }
+    worker.stop().await;
+    // Nor is a change taken back once the calendar is only read.
+    let scratch = tempfile::tempdir().unwrap();
+    let setting = Setting {
+        scratch: Some(scratch.path().to_owned()),
+        ..setting(port)
+    };
+    let add = ("todos.create", json!({"list": "b", "title": "x"}));
+    let added = setting.change::<CaldavSource>(MANIFEST, intent(1), add, || {});
+    added.await.unwrap();
+    shut.store(true, Ordering::Relaxed);
+    let undo = ("undo", json!({"id": intent(1).as_str()}));
+    let undone = setting.change::<CaldavSource>(MANIFEST, intent(2), undo, || {});
+    let undone = undone.await.map_err(|error| code(&error));
+    assert_eq!(undone, Err(transport("read_only")));
 }
 
 #[tokio::test]
