@@ -260,7 +260,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn verdict_says_that_further_calls_are_permitted() {
+    fn verdict_says_what_is_still_to_come() {
         let limits = TurnLimits {
             turns: 2,
             minutes: 1,
@@ -272,10 +272,16 @@ mod tests {
         let item = json!({"id": PendingId::fresh(), "agent": "a", "session": SessionId::fresh(), "created_at": Timestamp(0),
             "expires_at": Timestamp(86_400_000), "asks": [ask], "on_approval": OnApproval::Run, "revision": 0,
             "state": ItemState::Over { outcome: OutcomeKind::Ok }});
-        let item: Item = serde_json::from_value(item).unwrap();
+        let mut item: Item = serde_json::from_value(item).unwrap();
         let open = verdict(&item, Timestamp(0), "", false);
         assert!(open.starts_with("Approved. It was done. It permits further calls"));
         assert_eq!(verdict(&item, until, "", false), "Approved. It was done.");
+        // A pause holds an approved call, and none that was made.
+        assert_eq!(verdict(&item, until, "", true), "Approved. It was done.");
+        item.state = ItemState::Approved { at: Timestamp(0) };
+        assert_eq!(verdict(&item, until, "", false), "Approved.");
+        let held = verdict(&item, until, " here", true);
+        assert!(held.starts_with("Approved here. All agents are paused: it is done when"));
     }
 
     #[test]
