@@ -3,7 +3,7 @@
 //! Invariants: a name counts only where it is one's alone; an id always wins. The owner's own identities come before those of
 //! peers, which speak by themselves.
 
-use super::shown::{self, is_same_name};
+use super::shown::{self, is_same_name, looks_like};
 use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
@@ -119,9 +119,9 @@ pub(super) async fn find(
 /// The same of those that are listed.
 fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Found, Stop> {
     let is_id = |channel: &ChannelRow| channel.id == wanted;
-    let is_name = |channel: &ChannelRow| {
+    let is_named = |channel: &ChannelRow, is: fn(&str, &str) -> bool| {
         let name = channel.name.as_deref();
-        name.is_some_and(|name| is_same_name(name, wanted))
+        name.is_some_and(|name| is(name, wanted))
     };
     // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
     let by_id = all.channels.iter().any(is_id);
@@ -136,18 +136,20 @@ fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Fou
             && if by_id {
                 is_id(channel)
             } else {
-                is_name(channel)
+                // A person cannot tell which of them is meant.
+                is_named(channel, looks_like)
             }
     });
-    let Some(channel) = fitting.next() else {
-        let why = format!("there is no channel {}", text::line(wanted));
-        return Err(missing(all, source, why));
-    };
-    if fitting.next().is_some() {
+    let (first, second) = (fitting.next(), fitting.next());
+    if second.is_some() {
         let why = format!("more than one channel is {}", text::line(wanted));
         let next = "name its id, and its --source: plexusctl channels list";
         return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
     }
+    let Some(channel) = first.filter(|one| by_id || is_named(one, is_same_name)) else {
+        let why = format!("there is no channel {}", text::line(wanted));
+        return Err(missing(all, source, why));
+    };
     Ok(Found {
         source: channel.source.clone(),
         channel: channel.id.clone(),
@@ -242,11 +244,12 @@ pub(super) fn person<'p>(
     within: Option<&Found>,
 ) -> Result<&'p Member, Stop> {
     let members = people.members.iter();
-    let mut fitting = members.filter(|m| m.user.id == wanted || is_same_name(&m.user.name, wanted));
+    let is_meant = |m: &Member| m.user.id == wanted || is_same_name(&m.user.name, wanted);
+    let mut fitting = members.filter(|m| m.user.id == wanted || looks_like(&m.user.name, wanted));
     match (fitting.next(), fitting.next()) {
-        (Some(user), None) => Ok(user),
-        (found, _) => {
-            let (wanted, is_many) = (text::line(wanted), found.is_some());
+        (Some(user), None) if is_meant(user) => Ok(user),
+        (_, another) => {
+            let (wanted, is_many) = (text::line(wanted), another.is_some());
             let why = match (is_many, within) {
                 (true, None) => format!("more than one user is {wanted}"),
                 (false, None) => format!("no user is {wanted}"),
@@ -299,6 +302,9 @@ mod tests {
             ("talk", "H", "\u{fc}"),
             ("talk", "I", "u\u{308}"),
             ("talk", "J", "one\u{200d}two"),
+            ("talk", "K", "Alice"),
+            ("talk", "L", "\u{410}lice"),
+            ("talk", "M", "b\u{43e}b"),
         ]);
         let found = |wanted| choose(&all, wanted, None).map(|found| found.channel);
         assert_eq!(found("sums").as_deref(), Ok("C"));
@@ -308,6 +314,11 @@ mod tests {
         assert_eq!(found("\u{fc}ber").as_deref(), Ok("G"), "as a Mac writes it");
         assert_eq!(found("\u{fc}").unwrap_err().code, "ambiguous");
         assert_eq!(found(r"one\u{200d}two").as_deref(), Ok("J"), "as shown");
+        // Letters of other scripts: nobody sees which is meant.
+        assert_eq!(found("Alice").unwrap_err().code, "ambiguous");
+        assert_eq!(found("\u{410}lice").unwrap_err().code, "ambiguous");
+        assert_eq!(found("bob").unwrap_err().code, "not_found");
+        assert_eq!(found("b\u{43e}b").as_deref(), Ok("M"));
     }
 
     #[test]
@@ -352,6 +363,8 @@ mod tests {
             {"id": "B", "kind": "human", "name": "Eve", "you": false, "devices": []},
             {"id": "C", "kind": "human", "name": "Eve", "you": false, "devices": []},
             {"id": "D", "kind": "human", "name": "Jose\u{301}", "you": false, "devices": []},
+            {"id": "E", "kind": "human", "name": "Bo", "you": false, "devices": []},
+            {"id": "F", "kind": "human", "name": "B\u{43e}", "you": false, "devices": []},
         ]});
         let members: Members = serde_json::from_value(members).unwrap();
         let channel = choose(&all(&[("talk", "C", "p")]), "p", None).ok();
@@ -369,6 +382,9 @@ mod tests {
             "name the id: plexusctl channels --source talk members"
         );
         assert!(person(&members, "C", None).is_ok());
+        assert_eq!(person(&members, "Bo", None).unwrap_err().code, "ambiguous");
+        let other = person(&members, "\u{410}na", None).unwrap_err();
+        assert_eq!(other.why, "no user is \u{410}na");
         assert!(person(&members, "Jos\u{e9}", None).is_ok());
     }
 }

@@ -99,17 +99,23 @@ pub(super) fn is_same_name(one: &str, other: &str) -> bool {
     text::line(one).nfc().eq(text::line(other).nfc())
 }
 
+/// Whether two names look the same to a person, also by letters of other scripts (Unicode UTS 39).
+pub(super) fn looks_like(one: &str, other: &str) -> bool {
+    let seen = |name: &str| unicode_security::skeleton(&text::line(name)).collect::<String>();
+    seen(one) == seen(other)
+}
+
 /// The names of users.
 pub(super) fn names(users: &[User]) -> Vec<String> {
     let name = |user| with_leave(name_among(user, users), user);
     users.iter().map(name).collect()
 }
 
-/// The name of one of these users; two of one name are told apart by what nobody can choose.
+/// The name of one of these users; two that look the same are told apart by what nobody can choose.
 pub(super) fn name_among<'u>(user: &User, users: impl IntoIterator<Item = &'u User>) -> String {
     let name = quoted(&user.name);
     let mut users = users.into_iter();
-    match users.any(|other| is_same_name(&other.name, &user.name) && other.id != user.id) {
+    match users.any(|other| looks_like(&other.name, &user.name) && other.id != user.id) {
         true => format!("{name} #{}", end_of(&user.id)),
         false => name,
     }
@@ -384,15 +390,16 @@ mod tests {
             user("01BBBBBB", "Ana", false),
             user("01CCCCCC", "Jos\u{e9}", false),
             user("01DDDDDD", "Jose\u{301}", false),
+            user("01EEEEEE", "P\u{430}t", false),
         ];
         let row = json!({"source": "talk", "id": "C", "name": "x  01  channels  active  Ana", "status": "active",
-            "keys": "authenticated", "members": users, "memberCount": 5});
+            "keys": "authenticated", "members": users, "memberCount": 6});
         let all = json!({"channels": [row], "more": 0, "you": [], "away": []});
         let all = serde_json::from_value(all).unwrap();
         assert_eq!(
             listed(&all),
             "CHANNEL                         ID  SOURCE  STATUS  MEMBERS\n\
-             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\" left (the next message has a new key), \"Ana\" #BBBBBB, \"Jos\u{e9}\" #CCCCCC, \"Jose\u{301}\" #DDDDDD"
+             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\" #02 left (the next message has a new key), \"Ana\" #BBBBBB, \"Jos\u{e9}\" #CCCCCC, \"Jose\u{301}\" #DDDDDD, \"P\u{430}t\" #EEEEEE"
         );
     }
 

@@ -9,7 +9,7 @@ use super::{
     model::Model,
 };
 use crate::{
-    channels::shown::{body, channel_name, end_of, is_same_name, moment, who},
+    channels::shown::{body, channel_name, end_of, looks_like, moment, who},
     screen::lines::{self, Styles},
 };
 use plexus_client::text;
@@ -179,14 +179,14 @@ fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
     rows.map(row).chain(more.map(Line::raw)).collect()
 }
 
-/// A channel's name. Two of one name are told apart by what nobody can choose: the end of the id, and the source where the
-/// person is in one channel twice.
+/// A channel's name. Two that look the same are told apart by what nobody can choose: the end of the id, and the source where
+/// the person is in one channel twice.
 fn name_of(model: &Model, channel: &Channel) -> String {
     let plain = |channel: &Channel| channel.name.clone().unwrap_or_default();
     let mut same = model
         .channels
         .iter()
-        .filter(|other| is_same_name(&plain(other), &plain(channel)) && other.key != channel.key)
+        .filter(|other| looks_like(&plain(other), &plain(channel)) && other.key != channel.key)
         .peekable();
     let (source, id) = &channel.key;
     let name = channel_name(channel.name.as_deref());
