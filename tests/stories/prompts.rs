@@ -9,6 +9,7 @@ use crate::mcp_questions::{form, meanwhile, told};
 use crate::watching::{self, QUESTION};
 use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
 use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gateway, Step, Terminal};
 use serde_json::json;
 use std::process::Command;
@@ -189,8 +190,10 @@ fn commands_at_one_gateway() {
             sleep(THOUGHT);
             desk.model.then([Step::say("Added it.")]);
             terminal.keys("a.txt\r");
-            terminal.until_shows("Added it.");
+            // Leaving is heard during the turn, too.
+            until_true("the turn", || terminal.is_cooked());
             terminal.keys("\u{4}");
+            terminal.until_shows("Added it.");
             assert!(terminal.end().success(), "{}", terminal.picture());
         });
     });

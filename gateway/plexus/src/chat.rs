@@ -209,7 +209,7 @@ async fn talk(
 
 /// Drops the lines that came too late to be a message, which the shell would run as commands.
 fn drop_unsent() {
-    let unsent = typed_meanwhile().lines().count();
+    let unsent = typed_meanwhile().unwrap_or_default().lines().count();
     if unsent > 0 {
         out::say(&format!(
             "lines that came too late and were not sent: {unsent}"
@@ -221,7 +221,7 @@ fn drop_unsent() {
 async fn next_message() -> Option<String> {
     let mut pressed: Option<Instant> = None;
     loop {
-        match read_message(typed_meanwhile()).await {
+        match read_message(typed_meanwhile()?).await {
             Typed::Words(words) if words.trim().is_empty() => {}
             Typed::Words(words) => return Some(words),
             Typed::End => return None,

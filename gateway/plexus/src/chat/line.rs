@@ -64,8 +64,8 @@ fn edited(kept: &str) -> rustyline::Result<String> {
     editor.readline_with_initial("> ", (kept, ""))
 }
 
-/// The lines that were typed while none was asked for, without the last line break.
-pub(super) fn typed_meanwhile() -> String {
+/// The lines that were typed while none was asked for, without the last line break; none where the input ended instead.
+pub(super) fn typed_meanwhile() -> Option<String> {
     let stdin = io::stdin();
     let mut typed = Vec::new();
     let mut part = [0; 4096];
@@ -75,10 +75,11 @@ pub(super) fn typed_meanwhile() -> String {
             break;
         }
         match read(&stdin, &mut part) {
-            Ok(length) if length > 0 => typed.extend(part.iter().take(length)),
-            _ => break,
+            Ok(0) if typed.is_empty() => return None,
+            Ok(0) | Err(_) => break,
+            Ok(length) => typed.extend(part.iter().take(length)),
         }
     }
     let typed = String::from_utf8_lossy(&typed);
-    typed.trim_end_matches('\n').to_owned()
+    Some(typed.trim_end_matches('\n').to_owned())
 }
