@@ -16,7 +16,7 @@ pub fn line(text: &str) -> String {
     escaped(text, |_, _| false)
 }
 
-/// One line of words: as [`line`], but a joiner that is seen within a word stays.
+/// One line of words: as [`line()`], but a joiner that is seen within a word stays.
 #[must_use]
 pub fn words(text: &str) -> String {
     escaped(text, |at, _| is_seen_in_word(text, at))
