@@ -54,9 +54,8 @@ pub(crate) fn keeps_nobody_out(browser: &Browser, of: &str) {
 #[test]
 fn no_page_keeps_anybody_out() {
     let axe = axe();
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
-    let agent = scene.agent("my-cc");
     scene.workspace.write("a.md", "one\n");
     agent.must("workspace.read", json!({"path": "a.md"}));
     agent.must_approved(&scene.owner(), WRITE, note("b.md", "two\n"));
@@ -143,9 +142,8 @@ fn no_page_keeps_anybody_out() {
 #[test]
 fn no_page_of_a_form_keeps_anybody_out() {
     let web = OAuthWeb::start(Lie::None);
-    let scene = Scene::signed_in();
+    let (scene, _agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
-    let _agent = scene.agent("my-cc");
     let folder = Folder::empty();
     let path = folder.path().display().to_string();
     let url = web.url();

@@ -7,8 +7,7 @@ use serde_json::json;
 
 #[test]
 fn approve_once() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let item = agent.must_ask(WRITE, note("Projects/new.md", "one\ntwo\n"));
     let browser = &scene.browser;
     browser.reads("#card h2", "Write a file");
@@ -39,8 +38,7 @@ fn approve_once() {
 /// A second window's answer comes too late: it does not count, and takes nothing from the first.
 #[test]
 fn answer_that_did_not_count_leaves_the_other() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     let browser = &scene.browser;
     browser.reads(".headline", "creates a.md");
@@ -86,8 +84,7 @@ fn answer_that_did_not_count_leaves_the_other() {
 
 #[test]
 fn approve_for_a_window_within_a_folder() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let item = agent.must_ask(WRITE, note("Projects/new.md", "one\n"));
     let browser = &scene.browser;
     browser.see(".longer summary").click();
@@ -156,8 +153,7 @@ fn requests_that_a_grant_answers_too_are_told() {
 
 #[test]
 fn deny_with_a_reason() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let input = note("Projects/new.md", "one\n");
     let item = agent.must_ask(WRITE, input.clone());
     let browser = &scene.browser;
@@ -391,9 +387,8 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
 
 #[test]
 fn what_is_decided_elsewhere_says_so_and_leaves() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let first = agent.must_ask(WRITE, note("a.md", "a\n"));
     let second = agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads(".headline", "creates a.md");
@@ -489,9 +484,8 @@ fn card_of_a_source_that_is_switched_off_says_so() {
 
 #[test]
 fn what_differs_from_the_last_approved_call() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("daily.md", "first\n"));
     browser.reads(".headline", "daily.md");
     assert!(
@@ -530,9 +524,8 @@ fn what_differs_from_the_last_approved_call() {
 /// Who asks, what its session called before that others wrote, and how often the same was approved.
 #[test]
 fn what_came_before_a_request() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let pages = plexus_tests::Folder::empty();
     pages.write("monday.md", "bread and butter\n");
     let journal = include_str!("../../docs/extensions/journal.json");
@@ -643,9 +636,8 @@ fn sub_agent_says_in_whose_call_it_asks() {
 
 #[test]
 fn a_long_change_is_shown_page_by_page() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let long: String = (1..=900).map(|n| format!("line {n}\n")).collect();
     agent.must_ask(WRITE, note("long.md", &long));
     browser.reads(".change summary", "+900");

@@ -150,8 +150,7 @@ fn server_is_looked_at_before_it_is_lent() {
 
 #[test]
 fn whole_surface_is_in_the_page_and_long_lists_are_folded() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
     let item = propose(&agent, &app("http://127.0.0.1:8123"));
     browser.reads("#card h2", "add the extension app");
@@ -211,8 +210,7 @@ fn whole_surface_is_in_the_page_and_long_lists_are_folded() {
 
 #[test]
 fn secret_is_kept_for_another_host_by_a_box_of_its_own() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
     let secret = scene.gateway.state().join("secrets/app.token");
     let set = || {

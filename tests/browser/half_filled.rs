@@ -47,9 +47,8 @@ fn limits_typed(scene: &Scene) {
 /// Each other form comes back as a whole: a grant has all of its limits.
 #[test]
 fn act_leaves_half_filled_forms_as_they_are() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     limits_typed(&scene);
     press(browser, "#give summary");
     let what = format!("#give-what [value='{WRITE}']");
@@ -132,9 +131,8 @@ fn no_secret_comes_back_over_an_act() {
 /// The answer of a form says so where its owner is now, and takes them nowhere.
 #[test]
 fn page_left_while_its_form_is_on_its_way() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     let limits = || {
         scene
@@ -187,9 +185,8 @@ fn page_left_while_its_form_is_on_its_way() {
 
 #[test]
 fn card_opened_while_another_is_answered_stays() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let [first, _, third] =
         ["a.md", "b.md", "c.md"].map(|name| agent.must_ask(WRITE, note(name, "text\n")));
     scene.open_card(&first);
@@ -260,9 +257,8 @@ fn question_answered_in_one_window_is_over_in_the_other() {
 /// A key that is held repeats: it decides the card that it was pressed on, and no later one.
 #[test]
 fn held_enter_decides_one_card() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let [first, second] = ["a.md", "b.md"].map(|name| agent.must_ask(WRITE, note(name, "text\n")));
     scene.open_card(&first);
     scene.count_posts();
@@ -343,9 +339,8 @@ fn sticky_notes_cover_no_button() {
 /// It counts by the gateway's clock, and ends at “expired”. An age is counted up by the same.
 #[test]
 fn time_left_is_counted_down_to_lapsed() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     scene.open_card(&item);
     let ends = "header time[data-ends]";
@@ -415,9 +410,9 @@ fn time_left_is_counted_down_to_lapsed() {
 /// A telephone's width has the same as a list: the drawing would be too small to read there.
 #[test]
 fn who_reaches_what_is_readable_at_each_width() {
-    let scene = Scene::signed_in();
+    let (scene, long) =
+        Scene::with_agent("an-agent-whose-name-is-as-long-as-a-name-of-an-agent-may-well-be");
     let browser = &scene.browser;
-    let long = scene.agent("an-agent-whose-name-is-as-long-as-a-name-of-an-agent-may-well-be");
     scene.workspace.write("a.md", "one\n");
     long.must("workspace.read", json!({"path": "a.md"}));
     let asks = scene.agent("my-cc");
@@ -518,9 +513,8 @@ fn live_is_readable_with_twenty_agents() {
 /// A source that takes its time to be tested says that it is being tested.
 #[test]
 fn slow_act_says_that_it_is_under_way() {
-    let scene = Scene::signed_in();
+    let (scene, _agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let _agent = scene.agent("my-cc");
     let waits = |button: &str, words: &str| {
         browser.see(button).click();
         browser.reads(button, words);
@@ -550,9 +544,8 @@ fn slow_act_says_that_it_is_under_way() {
 /// A look at the same card, which has changed meanwhile, takes away nothing that is typed into its answer.
 #[test]
 fn answer_under_way_stays_over_a_look_at_its_card() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let asked = json!({"id": WRITE, "input": note("Projects/a.md", "a\n"), "onApproval": "run"});
     let item = agent.invoke_body(asked).text_at("/error/pendingId");
     scene.open_card(&item);

@@ -191,9 +191,8 @@ fn holds(scene: &Scene, of: &str) {
 
 #[test]
 fn in_every_field_that_an_agent_fills() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     browser.size(390, 844);
     for (number, text) in strings().iter().enumerate() {
         let path = format!("Projects/{number} {}.md", name_of(text, 40));
@@ -246,9 +245,8 @@ fn in_every_field_that_an_agent_fills() {
 /// What an agent did stands on the other pages too: paths, reasons, purposes, summaries.
 #[test]
 fn on_every_page_of_what_happened() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let mut shown = 0;
     for (number, text) in strings().iter().enumerate() {
         let path = format!("{number} {}.md", name_of(text, 60));

@@ -100,9 +100,8 @@ fn folder_is_lent_by_keyboard() {
 /// What cannot be lent is said before anything is.
 #[test]
 fn folder_that_cannot_be_lent_says_why() {
-    let scene = Scene::signed_in();
+    let (scene, _agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
-    let _agent = scene.agent("my-cc");
     browser.see("#lend").click();
     browser.fill("#l-path", &scene.gateway.state().display().to_string());
     browser.see("[data-steps] [value=preview]").click();
@@ -633,9 +632,8 @@ fn found(scene: &Scene, sought: &str, what: &str, heading: &str) {
 /// The first page counts what an agent did today, in words and in columns; the palette finds it, and all else that has a page.
 #[test]
 fn first_page_and_palette_tell_of_an_agent() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
-    let agent = scene.agent("my-cc");
     let _idle = scene.agent("idle");
     scene.workspace.write("a.md", "one\n");
     for _ in 0..3 {

@@ -274,9 +274,8 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
 /// A link points at one request, loaded anew and beside others that wait.
 #[test]
 fn an_address_is_of_one_request() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("claude");
     let browser = &*scene.browser;
-    let agent = scene.agent("claude");
     let ask = |name: &str| agent.must_ask(WRITE, note(name, "text\n"));
     let (_, second) = (ask("a.md"), ask("b.md"));
     browser.reads(".headline", "creates a.md");

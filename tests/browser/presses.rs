@@ -68,9 +68,8 @@ fn rest_of_a_sentence_decides_no_other_request() {
 /// Enter that ends a word of an input method is no answer.
 #[test]
 fn enter_of_an_input_method_denies_nothing() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "text\n"));
     scene.open_card(&item);
     browser.fill("form:not([data-fresh]) #reason", "いい");
@@ -90,9 +89,8 @@ fn enter_of_an_input_method_denies_nothing() {
 /// A page that is drawn anew at each event leaves the button that is held, and is drawn once it was let go.
 #[test]
 fn button_that_is_held_stays_under_the_pointer() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     browser.go(&scene.page());
     let _ = browser.see("article:not([data-fresh]) [data-send$='/pause']");
     let at = browser.run(

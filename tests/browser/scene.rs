@@ -59,6 +59,12 @@ impl Scene {
         scene.sign_in();
         scene
     }
+    /// Signed in, with an agent whose reads stand.
+    pub(crate) fn with_agent(id: &str) -> (Self, Agent) {
+        let scene = Self::signed_in();
+        let agent = scene.agent(id);
+        (scene, agent)
+    }
     /// Signed in where the sources `fixture` and `beacon` are beside the others.
     pub(crate) fn workshop() -> Self {
         let scene = Self::with(Some(Browser::start()), Builder::fixture);

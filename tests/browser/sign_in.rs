@@ -114,9 +114,8 @@ fn by_a_link_that_works_once() {
 /// A browser opens six connections to one host: tabs that nobody sees keep none.
 #[test]
 fn many_tabs_and_each_answers() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     // The driver moves between tabs without hiding any.
     let seen = |seen: bool| {
         browser.run(&format!(
@@ -187,9 +186,8 @@ fn a_gateway_that_is_away_signs_nobody_out() {
 
 #[test]
 fn half_typed_denial_survives_the_end_of_its_session() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     agent.must_ask(WRITE, note("a.md", "a\n"));
     let reason = "article:not([data-making]) #reason";
     browser.fill(reason, "not in this");

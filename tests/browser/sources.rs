@@ -223,9 +223,8 @@ fn key_and_certificate_are_tested_before_they_are_kept() {
 /// A hidden folder is to agents as one that never was; what is beside it stays.
 #[test]
 fn folder_is_hidden_from_agents() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &*scene.browser;
-    let agent = scene.agent("my-cc");
     scene.workspace.write("Open/a.md", "open\n");
     scene.workspace.write("Mine/a.md", "mine\n");
     let read = |path: &str| agent.invoke("workspace.read", json!({"path": path}));

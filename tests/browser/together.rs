@@ -23,9 +23,8 @@ fn sent(scene: &Scene, items: &[&String], action: &str) -> Value {
 
 #[test]
 fn one_of_five_changes_under_the_finger() {
-    let scene = Scene::signed_in();
+    let (scene, agent) = Scene::with_agent("my-cc");
     let browser = &scene.browser;
-    let agent = scene.agent("my-cc");
     let names = ["a.md", "b.md", "c.md", "d.md", "e.md"];
     let items = names.map(|name| {
         scene.workspace.write(name, "old\n");

@@ -280,8 +280,7 @@ fn links_are_made_with_the_key_alone() {
 /// that it sets under the console's name keep the owner out.
 #[test]
 fn another_port_of_the_same_host() {
-    let scene = Scene::signed_in();
-    let agent = scene.agent("my-cc");
+    let (scene, agent) = Scene::with_agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     let browser = &scene.browser;
     browser.reads(".headline", "creates a.md");

@@ -233,8 +233,7 @@ fn revoked_rows_stay_until_they_are_deleted() {
 /// E13: what a narrower connect leaves out is gone, and so are the credential and the sessions.
 #[test]
 fn a_narrower_connect_narrows() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&["obsidian.vault.read"]);
     house.owner().connect("one", &[READ]);
     handshake(&house.gateway.client(), &agent.pat).expect_error(401, "session_expired");
@@ -249,9 +248,8 @@ fn a_narrower_connect_narrows() {
 /// The owner grants without being asked; also there what executes does not stand.
 #[test]
 fn the_owner_grants() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let reply = owner.grant("one", READ, "1h").expect_ok();
     assert_eq!(reply["trustWindow"]["kind"], "1h");
     agent.must(READ, report());
@@ -268,8 +266,7 @@ fn the_owner_grants() {
 /// E15: a list of tokens shows the tokens' own scopes and ends.
 #[test]
 fn tokens_are_listed_as_they_are() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     let find = || {
         let tokens = house.owner().get("/admin/api/tokens").expect_ok();
@@ -313,8 +310,7 @@ fn a_constraint_of_a_connect() {
 /// A person who means to add one capability reads what a connect takes away, before it does.
 #[test]
 fn second_connect_at_a_terminal_names_what_ends_and_asks() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     house.owner().grant("one", READ, "7d").expect_ok();
     let asked = agent.must_ask(WRITE, note("a.txt", "x"));
     let line = ["connect", "one", "--allow", "workspace.list"];
@@ -349,8 +345,7 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
 /// A new code names the requests that end with the old credential; a rotation of the key, which ends all, asks first.
 #[test]
 fn new_code_and_key_name_requests_that_end() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let asked = agent.must_ask(WRITE, note("a.txt", "x"));
     let rotate = house.gateway.on_terminal(["key", "rotate"]);
     let mut terminal = Terminal::start(&rotate, 120, 40);

@@ -27,8 +27,7 @@ fn pause(owner: &plexus_tests::Owner, on: bool) {
 /// It was told that the call was not made: nothing that happens later makes it.
 #[test]
 fn a_run_that_was_refused_is_not_made_later() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
     let item = ask(&agent, &to_run("one"));
     let _ = owner.card(&item);
@@ -200,8 +199,7 @@ fn each_call_of_an_item_gets_its_own_answer() {
 /// The effect is on record and its answer is lost: the same call gets what is known, and asks for no second effect.
 #[test]
 fn a_lost_answer_is_no_second_effect() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let item = ask(&agent, &to_run("one"));
     workshop.owner().approve(&item, "once");
     let status = agent.status_after(&item, 20).expect_ok();
@@ -254,8 +252,7 @@ fn to_settle(intent: &str) -> String {
 /// The gateway died over a call that it made: the item and its run say the same, and name what the owner settles.
 #[test]
 fn run_cut_off_by_a_crash_names_its_intent() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let input = json!({"line": "one", "wait": 60_000});
     let item = ask(
         &agent,
@@ -451,9 +448,8 @@ fn to_read(path: &str) -> Value {
 /// What the gateway read for an approval is given to its agent once. It is no answer to what the agent reads later.
 #[test]
 fn what_was_read_is_no_standing_answer() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let approved = |path: &str| {
         house.workspace.write(path, "of before");
         let item = ask(&agent, &to_read(path));
@@ -657,8 +653,7 @@ fn reads_that_wait_go_on_with_a_grant_that_covers_them() {
 /// Asked for, granted meanwhile, and made by its agent: a yes to the card that waits would make it again.
 #[test]
 fn call_that_its_agent_made_by_a_grant_is_made_once() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
     let [same, other] = ["one", "two"].map(|text| ask(&agent, &to_run(text)));
     let yes = approval(&owner.card(&same), "once");

@@ -55,8 +55,7 @@ fn age(home: &Path) {
 
 /// A house in which an agent has read and written, all of it archived; the id of the write.
 fn old_house() -> (House, String, Vec<String>) {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     house.owner().grant("one", WRITE, "1d").expect_ok();
     agent.must(READ, report());
     let written = agent.must(WRITE, note("made.md", "old\n"));

@@ -10,9 +10,8 @@ use serde_json::json;
 
 #[test]
 fn events_are_listed_newest_first() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     for _ in 0..5 {
         agent.must(READ, report());
     }
@@ -49,8 +48,7 @@ fn events_are_listed_newest_first() {
 /// An effect has two events: what is about to happen, and what happened.
 #[test]
 fn an_effect_has_an_intent_and_an_outcome() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     let done = agent.must(COUNT, json!({"line": "one"}));
     let intents = workshop.calls(COUNT, "intent");
     let outcomes = workshop.calls(COUNT, "outcome");
@@ -75,8 +73,7 @@ fn an_effect_has_an_intent_and_an_outcome() {
 
 #[test]
 fn refusals_are_in_the_log() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     let refused = agent.invoke_with(&token, "workspace.list", json!({}));
     refused.expect_error(401, "grant_required");
@@ -124,8 +121,7 @@ fn failed_credentials_are_in_the_log() {
 /// Nothing that an agent read or wrote is in the log, the daemon's talk or an index beside it.
 #[test]
 fn content_stays_where_it_is() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let read = agent.must(READ, json!({"path": "notes/private.md"}));
     assert!(read.to_string().contains(SAFE_WORD));
     agent.must("obsidian.vault.search", json!({"query": "the safe opens"}));
@@ -153,8 +149,7 @@ fn content_stays_where_it_is() {
 /// Inputs of the log are digests: nothing is kept, under whatever key it came.
 #[test]
 fn inputs_are_digests() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let input = json!({"ms": 1, "token": "s3cret-token", "passwd": "hunter2", "api_key": "k-123456", "note": "just text"});
     agent.must("fixture.slow", input);
     let event = workshop
@@ -167,8 +162,7 @@ fn inputs_are_digests() {
 
 #[test]
 fn the_log_verifies_and_exports() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     agent.must(READ, report());
     house.gateway.cli(["audit", "verify"]).expect_ok();
     let export = house.gateway.cli(["audit", "export"]);

@@ -23,9 +23,8 @@ fn write(agent: &Agent, owner: &Owner, content: &str) -> Value {
 
 #[test]
 fn every_card_says_what_each_answer_would_allow() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let card = write(&agent, &owner, "x");
     let windows: Vec<_> = list_of(&card["choices"])
         .iter()
@@ -88,9 +87,8 @@ fn every_card_says_what_each_answer_would_allow() {
 /// Above a ceiling nothing but `once` can be chosen, and the card says why.
 #[test]
 fn a_window_above_the_ceiling_says_why_it_cannot_be_chosen() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     // What a tool of the owner's would run.
     let card = owner.card(&agent.must_ask(WRITE, note(".envrc", "x")));
     assert!(choice(&card, "once")["refused"].is_null());
@@ -131,9 +129,8 @@ fn a_window_above_the_ceiling_says_why_it_cannot_be_chosen() {
 
 #[test]
 fn a_card_says_what_differs_from_the_last_approved_call() {
-    let mut house = House::open();
+    let (mut house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let first = write(&agent, &owner, "one\n");
     assert_eq!(
         first.get("differs"),
@@ -225,8 +222,7 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
 #[test]
 fn a_start_makes_every_plan_again() {
     const BOTH: &str = "fixture.both";
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     for n in 0..5 {
         let item = agent.must_ask(COUNT, json!({"line": format!("withdrawn {n}")}));
         agent
@@ -344,9 +340,8 @@ fn no_text_reaches_the_left_margin_of_a_narrow_window() {
 /// nobody names it whole.
 #[test]
 fn request_is_approved_by_its_beginning_where_its_card_was_shown() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let first = agent.must_ask(WRITE, note("first.md", "one"));
     let second = agent.must_ask(WRITE, note("second.md", "two"));
     let beginning = |item: &str| item["pend_".len()..][..8].to_owned();
@@ -383,8 +378,7 @@ fn request_is_approved_by_its_beginning_where_its_card_was_shown() {
 /// Files that each make the same folder are what an agent asks for that begins something; the first that is written makes it.
 #[test]
 fn files_of_one_new_folder_are_each_written_as_approved() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let names = ["new/a.md", "new/deep/b.md", "new/deep/c.md", "new/d.md"];
     let items = names.map(|name| agent.must_ask(WRITE, note(name, name)));
     for item in &items {

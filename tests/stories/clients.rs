@@ -177,8 +177,7 @@ fn the_example_agent() {
 /// The same library waits for the owner, and sees a denial.
 #[test]
 fn the_example_agent_waits_for_the_owner() {
-    let house = House::open();
-    let agent = house.reader("min");
+    let (house, agent) = House::with_reader("min");
     let mut library = Library::discover(house.gateway.port());
     library.handshake(&agent.pat).expect("a session");
     let owner = house.owner();
@@ -395,8 +394,7 @@ impl PeerCommand {
 /// What `plexus <id> a b` means depends on the order in which a schema arrives.
 #[test]
 fn the_peers_command_maps_positional_arguments() {
-    let house = House::open();
-    let agent = house.reader("cli");
+    let (house, agent) = House::with_reader("cli");
     let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     for (id, words, input) in [
         (READ, &["report.txt"][..], report()),
@@ -420,8 +418,7 @@ fn the_peers_command_maps_positional_arguments() {
 /// A long call is made without waiting and followed at the URL of its run, with both credentials.
 #[test]
 fn the_peers_command_follows_a_run() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("cli");
+    let (workshop, agent) = Workshop::with_reader("cli");
     let command = PeerCommand::start(workshop.gateway.port(), &agent.pat);
     let (status, reply) = command.call("fixture.long", json!({"ms": 300}), true);
     assert_eq!(status, 0, "{reply}");
@@ -431,8 +428,7 @@ fn the_peers_command_follows_a_run() {
 
 #[test]
 fn the_peers_command_lists_and_reads() {
-    let house = House::open();
-    let agent = house.reader("cli");
+    let (house, agent) = House::with_reader("cli");
     let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     let list = command.list();
     let callable = |id: &str| {
@@ -460,9 +456,8 @@ fn the_peers_command_lists_and_reads() {
 
 #[test]
 fn the_peers_command_asks_and_waits() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("cli");
     let owner = house.owner();
-    let agent = house.reader("cli");
     let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     let (status, asked) = command.call(WRITE, note("a.txt", "a"), false);
     assert_eq!(status, 75, "{asked}");

@@ -73,8 +73,7 @@ fn trickle(
 /// A head, and a body, that come a little at a time have their time as a whole; what comes slowly within it is served.
 #[test]
 fn what_trickles_in_is_not_waited_for() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let call = agent
         .client()
         .request("POST", "/invoke")
@@ -159,8 +158,7 @@ fn what_trickles_in_is_not_waited_for() {
 /// Who asks and does not take the answers is left, so that its place is another's.
 #[test]
 fn who_does_not_take_the_answers_is_left() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let ask = agent
         .client()
         .request("GET", "/manifest")
@@ -204,8 +202,7 @@ fn who_does_not_take_the_answers_is_left() {
 /// Requests on one connection are each judged by their own head.
 #[test]
 fn what_is_piped_is_judged_one_by_one() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let get = |client: &Client, path: &str| client.request("GET", path).bytes_kept_alive();
     let bare = house.gateway.client();
     let owner = house.owner().client;
@@ -283,8 +280,7 @@ fn a_body_is_never_read_as_a_request() {
 /// A body is bounded by what comes, not by what was announced.
 #[test]
 fn bodies_are_bounded_however_they_come() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let call = json!({"id": READ, "input": {"path": "report.txt"}}).to_string();
     let send = |padding: usize| {
         let mut stream = tcp(&house);
@@ -449,8 +445,7 @@ fn heads_are_bounded() {
 /// Bytes that are no UTF-8, wherever a request can hold bytes: refused in the route's words, as any other wrong value.
 #[test]
 fn bytes_that_are_no_text_are_refused() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let (key, port) = (house.gateway.key(), house.gateway.port());
     let send = |line: &str, headers: &[u8], body: &[u8]| {
         let mut bytes = format!("{line} HTTP/1.1\r\nconnection: close\r\n").into_bytes();
@@ -606,8 +601,7 @@ fn thousands_of_idle_connections_lock_nobody_out() {
         not_run::in_part("thousands_of_idle_connections_lock_nobody_out", &why);
     }
     let many = many.min(room);
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let evicted =
         |owner: &Owner| Scrape::of(&owner.client).value("plexus_connections_evicted_total");
     let mut silent = Silent {
@@ -659,8 +653,7 @@ fn thousands_of_idle_connections_lock_nobody_out() {
 fn who_is_known_gets_in_while_others_hold_all_places() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raised");
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let ask = agent.client().request("GET", "/grants").bytes_kept_alive();
     let mut kept = tcp(&house);
     kept.write_all(&ask).expect("taken");
@@ -802,8 +795,7 @@ fn narrow(house: &House) -> TcpStream {
 fn a_stream_that_nobody_reads_holds_up_nothing() {
     // Some 340 bytes each: several times what the two systems (45 KB) and the gateway hold of a stream.
     const CHANGES: usize = 1_000;
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     // Over its own socket, so that over TCP there are the deaf alone.
     let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
     let ask = house.owner().client.request("GET", "/v1/events");

@@ -255,9 +255,8 @@ fn send(client: &Client, method: &str, path: &str, body: &Value) -> Response {
 
 #[test]
 fn every_route_with_every_wrong_credential() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let other = house.reader("two");
     let token = agent.token(&[READ]);
     let token = token["token"].as_str().expect("a token");
@@ -426,8 +425,7 @@ fn every_route_with_every_wrong_credential() {
 /// Each socket serves its own side, and still wants the credential.
 #[test]
 fn the_sockets_serve_one_side_each() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let key = house.gateway.key();
     let owners = house.gateway.owner_socket();
     let agents = house.gateway.agent_socket();

@@ -43,8 +43,7 @@ fn verify_copy(gateway: &Gateway, copy: &Path) -> Said {
 /// A grant that nobody gave, put into the rows after a crash: there was no clean stop to write a checkpoint.
 #[test]
 fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     agent.must(READ, report());
     house.gateway.kill9();
     let file = house.gateway.state().join("ledger.redb");
@@ -107,8 +106,7 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
 /// An older ledger would bring back what was revoked since. It is served, and every look at the gateway says what it is.
 #[test]
 fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     assert!(house.gateway.stop().success());
     let file = house.gateway.state().join("ledger.redb");
     let older = fs::read(&file).expect("the ledger");

@@ -340,8 +340,7 @@ fn a_look_leaves_what_a_killed_write_settles_itself_by() {
 /// A report can be shown to strangers.
 #[test]
 fn a_report_names_nothing_private() {
-    let mut house = House::open();
-    let agent = house.reader("agent-with-a-name");
+    let (mut house, agent) = House::with_reader("agent-with-a-name");
     let folder = plexus_tests::Folder::empty();
     folder.write("Divorce 2026/a.md", "x\n");
     let path = folder.path().join("Divorce 2026").display().to_string();

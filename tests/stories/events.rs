@@ -37,8 +37,7 @@ fn all_with(stream: &Events, last: &str) -> Vec<Frame> {
 
 #[test]
 fn streams_want_a_credential() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let client = house.gateway.client();
     client.get("/events").expect_error(401, "session_expired");
     client.get("/v1/events").expect_error(401, "unauthorized");
@@ -75,9 +74,8 @@ fn streams_want_a_credential() {
 
 #[test]
 fn the_owner_hears_of_items_and_of_events() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let stream = owner.events();
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
     let added = stream.wait_until("pending_added", |data| {
@@ -165,8 +163,7 @@ fn changes_of_what_is_seen() {
 
 #[test]
 fn runs_tell_their_end() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let stream = agent.events();
     let reply =
         agent.invoke_body(json!({"id": "fixture.long", "input": {"ms": 50}, "async": true}));
@@ -177,8 +174,7 @@ fn runs_tell_their_end() {
 
 #[test]
 fn a_streams_end() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let stream = agent.events();
     house.owner().revoke_agent("one");
     assert!(stream.ends(), "a dead session hears nothing more");
@@ -187,9 +183,8 @@ fn a_streams_end() {
 /// E10: the health of a source is told.
 #[test]
 fn sources_tell_their_state() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     agent.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
     let stream = owner.events();
     let original = house.vault.path();
@@ -207,8 +202,7 @@ fn sources_tell_their_state() {
 
 #[test]
 fn a_preview_is_in_no_frame() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let (owner, stream) = (workshop.owner(), agent.events());
     let owners = owner.events();
     let item = agent.must_ask(COUNT, json!({"line": "a line that only the card shows"}));
@@ -248,9 +242,8 @@ fn the_ends_of_tokens_have_reasons() {
 /// A token ends with a grant and with what a source points at, and its agent goes on: it hears of it.
 #[test]
 fn who_keeps_its_credential_hears_that_a_token_has_gone() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let stream = agent.events();
     for how in ["the grant is revoked", "the source is removed"] {
         let token = agent.token(&[READ]);
@@ -302,8 +295,7 @@ fn a_stream_ends_with_what_opened_it() {
 /// source hears nothing (E17).
 #[test]
 fn why_a_source_fails_is_said_to_the_owner() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let far = house.narrow("far", &["obsidian.vault.read"]);
     house.gateway.restart();
     let (agent, far) = (house.back(&agent), house.back(&far));
@@ -327,8 +319,7 @@ fn why_a_source_fails_is_said_to_the_owner() {
     let heard = format!("{:?}", streams.2.rest(QUIET));
     assert!(!heard.contains("workspace"), "{heard}");
 
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     workshop.folder.write("unopenable", "");
     let refused = agent.invoke("fixture.echo", json!({"text": "x"}));
     refused.expect_error(503, "source_unavailable");

@@ -76,9 +76,8 @@ fn a_default_grant_is_a_tick() {
 
 #[test]
 fn what_is_not_exposed_is_hidden_and_kept() {
-    let mut house = House::open();
+    let (mut house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     assert!(agent.sees().contains(&READ.to_owned()));
     owner.expose(READ, false);
     assert!(!agent.sees().contains(&READ.to_owned()));
@@ -94,9 +93,8 @@ fn what_is_not_exposed_is_hidden_and_kept() {
 /// A request for what is hidden meanwhile: its card says so, and it is approved once that is shown again.
 #[test]
 fn request_for_what_is_hidden_waits_until_it_is_shown() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let item = agent.must_ask(READ, report());
     let approve = || house.gateway.cli(["approvals", "approve", &item, "--yes"]);
     owner.expose(READ, false);

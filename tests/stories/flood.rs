@@ -101,8 +101,7 @@ fn calls_are_bounded_on_every_route_that_writes() {
 /// What is refused for its number is one record for all, and none is lost from the count.
 #[test]
 fn repeated_refusals_are_one_counted_event() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     house
         .owner()
         .limit("one", json!({"callsPerSecond": 1}))
@@ -210,8 +209,7 @@ fn the_log_grows_by_so_much_a_day_for_one_agent() {
 /// Neither a stop nor a crash gives an agent a new day.
 #[test]
 fn what_was_used_of_the_day_outlives_the_gateway() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let used = |house: &House| {
         let route = "/admin/api/agents/one/limits";
         let shown = house.owner().get(route).expect_ok();
@@ -246,8 +244,7 @@ fn what_was_used_of_the_day_outlives_the_gateway() {
 /// One ask too many costs the disk nothing: neither of its ways leaves, or makes for a moment, a file.
 #[test]
 fn an_ask_too_many_does_not_touch_the_disk() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let folder = workshop.gateway.state().join("pending");
     // Each file that comes or goes moves this.
     let moved = || {
@@ -276,8 +273,7 @@ fn an_ask_too_many_does_not_touch_the_disk() {
 /// `plexusctl agents limit`, and what it says lasts.
 #[test]
 fn the_owner_says_how_much_and_it_lasts() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let json = |house: &House, more: &[&str]| {
         let line = [&["agents", "limit", "one", "--json"], more].concat();
         house.gateway.cli(line).json()
@@ -381,9 +377,8 @@ fn a_thousand_asks_are_twenty_items_and_the_same_ask_is_one() {
         Length::Full => 400,
         Length::Long => 1_000,
     };
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let others = workshop.reader("two").must_ask(COUNT, json!({"line": "0"}));
     // The bound on calls is not what is looked at here.
     owner
@@ -499,9 +494,8 @@ fn what_waits_reaches_the_owner_however_large_it_is() {
 /// Bounds do not stop what is under way: an effect that was begun is finished and recorded although it fills the log.
 #[test]
 fn what_was_begun_is_finished_beyond_the_bound() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
     owner.approve(&item, "once");
     let used = owner.get("/admin/api/agents/one/limits").expect_ok();

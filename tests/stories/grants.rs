@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn what_stands_gives_a_token_at_once() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     for wish in [
         json!("allow"),
         json!({"decision": "allow"}),
@@ -40,8 +39,7 @@ fn what_stands_gives_a_token_at_once() {
 /// Nothing is allowed without an act of the owner, reads included (docs/design.md#trust).
 #[test]
 fn what_was_never_granted_pends() {
-    let house = House::open();
-    let agent = house.gateway.agent("new");
+    let (house, agent) = House::with_agent("new");
     let reply = agent.ask(json!({READ: "allow"})).expect_ok();
     assert_eq!(reply["status"], "grant_pending_user");
     let item = reply["pendingId"].as_str().expect("an id");
@@ -54,8 +52,7 @@ fn what_was_never_granted_pends() {
 
 #[test]
 fn an_effect_pends_with_words_for_the_owner() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let reply = agent
         .ask(json!({WRITE: {"decision": "allow", "purpose": "Save the\n weekly\treport\u{7}"}}))
         .expect_ok();
@@ -72,8 +69,7 @@ fn an_effect_pends_with_words_for_the_owner() {
 
 #[test]
 fn a_purpose_is_cut_and_cannot_break_a_line() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let reply = agent
         .ask(json!({WRITE: {"decision": "allow", "purpose": "x".repeat(500)}}))
         .expect_ok();
@@ -100,9 +96,8 @@ fn a_purpose_is_cut_and_cannot_break_a_line() {
 /// reason with a mark; an approval has no reason.
 #[test]
 fn long_reason_refuses_a_denial_and_no_revocation() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let asks = |path| agent.must_ask(WRITE, note(path, "x"));
     let [item, other] = ["a.md", "b.md"].map(asks);
     let (just, long) = ("x".repeat(280), "x".repeat(281));
@@ -161,8 +156,7 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
 
 #[test]
 fn what_stands_is_given_beside_what_waits() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let reply = agent
         .ask(json!({READ: "allow", WRITE: "allow"}))
         .expect_ok();
@@ -197,8 +191,7 @@ fn ids_outside_of_the_view_are_declined_alike() {
 
 #[test]
 fn nothing_asked_for_and_nothing_given() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     for (grants, declined) in [
         (json!({READ: "deny"}), json!(null)),
         (json!({"nope.read": "allow"}), json!("nope.read")),
@@ -219,8 +212,7 @@ fn nothing_asked_for_and_nothing_given() {
 
 #[test]
 fn bodies_that_are_no_request() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let send = |body: &str| agent.client().request("PUT", "/grants").bytes(body).send();
     for bad in [
         "{nope",
@@ -258,9 +250,8 @@ fn bodies_that_are_no_request() {
 /// Read as an object, an empty array would be a constraint without parts: none.
 #[test]
 fn an_array_is_no_constraint_of_the_owners() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let item = agent.must_ask(READ, report());
     for array in [
         json!([]),
@@ -286,8 +277,7 @@ fn an_array_is_no_constraint_of_the_owners() {
 
 #[test]
 fn the_session_comes_in_the_header_or_the_body() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let client = house.gateway.client();
     let body = json!({"sessionId": agent.session, "grants": {READ: "allow"}});
     client.put("/grants", body.clone()).expect_ok();
@@ -306,8 +296,7 @@ fn the_session_comes_in_the_header_or_the_body() {
 
 #[test]
 fn an_agent_may_only_shorten() {
-    let house = House::open();
-    let agent = house.gateway.agent("wisher");
+    let (house, agent) = House::with_agent("wisher");
     let wish = |window: Value| {
         let reply = agent
             .ask(json!({READ: {"decision": "allow", "trustWindow": window}}))
@@ -375,9 +364,8 @@ fn the_ledger_shows_the_callers_live_grants() {
 
 #[test]
 fn the_life_of_an_item() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let reply = agent.ask_to(WRITE, note("a.txt", "a")).expect_ok();
     let item = reply["pendingId"].as_str().expect("an id");
     let status = agent.status(item).expect_ok();
@@ -442,8 +430,7 @@ fn who_may_read_a_status() {
 /// A status waits for the decision instead of being asked again and again.
 #[test]
 fn a_status_waits_for_the_decision() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
     let owner = house.owner();
     std::thread::scope(|scope| {
@@ -460,8 +447,7 @@ fn a_status_waits_for_the_decision() {
 /// An item survives a restart, its session does not; the approval is claimed by the agent's next session (E18).
 #[test]
 fn items_survive_a_restart() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let item = agent.must_ask(WRITE, note("a.txt", "after the restart"));
     house.gateway.restart();
     house

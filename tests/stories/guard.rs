@@ -84,8 +84,7 @@ fn origins_of_reads() {
 /// A page on another loopback port must not act for the person (E3).
 #[test]
 fn origins_of_acts() {
-    let house = House::open();
-    let agent = house.reader("page");
+    let (house, agent) = House::with_reader("page");
     let port = house.gateway.port();
     let act = |origin: &str| {
         agent
@@ -119,8 +118,7 @@ fn origins_of_acts() {
 /// The guard stands before authentication and before routing, on every path.
 #[test]
 fn the_guard_is_first_everywhere() {
-    let house = House::open();
-    let agent = house.reader("guarded");
+    let (house, agent) = House::with_reader("guarded");
     for (method, path) in [
         ("POST", "/agents/enroll"),
         ("POST", "/link/handshake"),
@@ -271,8 +269,7 @@ fn bytes_that_are_no_request_end_only_their_connection() {
 
 #[test]
 fn bodies_have_limits() {
-    let house = House::open();
-    let agent = house.reader("big");
+    let (house, agent) = House::with_reader("big");
     let kib = |n: usize| "x".repeat(n * 1024);
     let client = house.gateway.client();
 
@@ -313,8 +310,7 @@ fn bodies_have_limits() {
 /// What two parsers could read differently is refused (docs/design.md#the-life-of-a-call).
 #[test]
 fn bodies_are_parsed_strictly() {
-    let house = House::open();
-    let agent = house.reader("strict");
+    let (_house, agent) = House::with_reader("strict");
     let send = |body: &str| agent.client().request("POST", "/invoke").bytes(body).send();
     send(r#"{"id":"workspace.read","input":{"path":"report.txt"}}"#).expect_ok();
     let deep = format!(
@@ -469,8 +465,7 @@ print(answer.status, answer.read().decode())
 /// Wrong JSON types are refused in the shape of the route, everywhere (E1).
 #[test]
 fn wrong_types_are_no_crash() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     let owner = house.owner().client;
     let clients = [
@@ -525,8 +520,7 @@ fn wrong_types_are_no_crash() {
 /// would be made with. Such an input is no input.
 #[test]
 fn an_input_that_reads_differently_elsewhere_is_refused() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let key = "$serde_json::private::RawValue";
     for input in [
         json!({"path": "report.txt", key: "1"}),

@@ -16,8 +16,7 @@ fn with_body(house: &House, authorization: Option<&str>, body: &str) -> Response
 
 #[test]
 fn a_pat_opens_a_session() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let reply = handshake(&house.gateway.client(), &agent.pat);
     let body = reply.expect_ok();
     golden::check("handshake", &body);
@@ -43,8 +42,7 @@ fn a_pat_opens_a_session() {
 
 #[test]
 fn what_a_pat_tolerates() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let bearer = format!("Bearer {}", agent.pat);
     for body in [
         "",
@@ -108,8 +106,7 @@ fn the_key_opens_the_owners_session() {
 
 #[test]
 fn no_credential_falls_through_to_the_other() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let key = house.gateway.key();
     let right_key = json!({"connectionKey": key}).to_string();
     let forged = format!("plx_agent_{}", "A".repeat(43));
@@ -140,8 +137,7 @@ fn no_credential_falls_through_to_the_other() {
 
 #[test]
 fn many_sessions_live_at_once() {
-    let house = House::open();
-    let first = house.reader("busy");
+    let (_house, first) = House::with_reader("busy");
     let later: Vec<_> = (0..20).map(|_| first.another_session()).collect();
     for agent in later.iter().chain([&first]) {
         agent.client().get("/manifest").expect_ok();
@@ -151,8 +147,7 @@ fn many_sessions_live_at_once() {
 /// E17: what the owner configured is the owner's.
 #[test]
 fn a_manifest_shows_no_path_of_the_machine() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let manifest = agent.manifest().to_string();
     for private in [
         house.vault.path(),

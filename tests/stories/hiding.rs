@@ -30,8 +30,7 @@ fn told(agent: &Agent, id: &str, path: &str, input: Value) -> String {
 
 #[test]
 fn hidden_notes_do_not_exist() {
-    let house = House::open();
-    let one = house.writer("one", &[WRITE]);
+    let (house, one) = House::with_writer("one", &[WRITE]);
     house.vault.write("Open.md", "see [[Ideas]] and [[Open]]\n");
     let read = |path: &str| told(&one, VAULT_READ, path, json!({ "path": path }));
     // The control: it is there.
@@ -152,8 +151,7 @@ fn hidden_notes_do_not_exist() {
 /// A secret's file is a pipe that nobody writes into: the change of that secret holds its turn as long as the test likes.
 #[test]
 fn hiding_waits_for_no_other_act() {
-    let house = House::open();
-    let one = house.writer("one", &[WRITE]);
+    let (house, one) = House::with_writer("one", &[WRITE]);
     let secret = house.gateway.state().join("secrets/slow");
     nix::unistd::mkfifo(&secret, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let client = house.owner().client;
@@ -193,8 +191,7 @@ fn hiding_waits_for_no_other_act() {
 
 #[test]
 fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves() {
-    let mut house = House::open();
-    let one = house.writer("one", &[WRITE]);
+    let (mut house, one) = House::with_writer("one", &[WRITE]);
     house.workspace.write("private/there.md", "old\n");
     let write = |one: &Agent, path: &str| told(one, WRITE, path, note(path, "x\n"));
     one.must(READ, json!({"path": "private/there.md"}));

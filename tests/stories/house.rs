@@ -39,6 +39,24 @@ impl House {
             workspace,
         }
     }
+    /// The same with a [`House::reader`].
+    pub(crate) fn with_reader(id: &str) -> (Self, Agent) {
+        let house = Self::open();
+        let agent = house.reader(id);
+        (house, agent)
+    }
+    /// The same with a [`House::writer`].
+    pub(crate) fn with_writer(id: &str, effects: &[&str]) -> (Self, Agent) {
+        let house = Self::open();
+        let agent = house.writer(id, effects);
+        (house, agent)
+    }
+    /// The same with an agent to which nothing is granted.
+    pub(crate) fn with_agent(id: &str) -> (Self, Agent) {
+        let house = Self::open();
+        let agent = house.gateway.agent(id);
+        (house, agent)
+    }
     pub(crate) fn owner(&self) -> Owner {
         self.gateway.owner()
     }
@@ -89,6 +107,18 @@ impl Workshop {
     }
     pub(crate) fn with(builder: Builder) -> Self {
         Self::over(builder.start())
+    }
+    /// The same with a [`Workshop::reader`].
+    pub(crate) fn with_reader(id: &str) -> (Self, Agent) {
+        let workshop = Self::open();
+        let agent = workshop.reader(id);
+        (workshop, agent)
+    }
+    /// The same with a [`Workshop::writer`].
+    pub(crate) fn with_writer(id: &str) -> (Self, Agent) {
+        let workshop = Self::open();
+        let agent = workshop.writer(id);
+        (workshop, agent)
     }
     /// Of a gateway that runs; its folder lies elsewhere.
     pub(crate) fn over(gateway: Gateway) -> Self {

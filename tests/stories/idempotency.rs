@@ -20,8 +20,7 @@ fn kept(gateway: &Gateway) -> Vec<String> {
 
 #[test]
 fn a_key_outlives_a_restart() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (mut workshop, agent) = Workshop::with_writer("one");
     let first = call(&agent, line("a")).expect_ok();
     assert_eq!(first.get("replayed"), None);
     for kill in [false, true] {
@@ -59,8 +58,7 @@ fn a_key_outlives_a_restart() {
 #[test]
 fn an_intent_without_outcome_is_unknown_under_its_key() {
     for happened in [true, false] {
-        let mut workshop = Workshop::open();
-        let agent = workshop.writer("one");
+        let (mut workshop, agent) = Workshop::with_writer("one");
         let body =
             json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": "k"});
         let request = agent.client().request("POST", "/invoke").json(body.clone());
@@ -144,8 +142,7 @@ fn what_did_not_happen_leaves_its_key_free() {
 /// Who repeats a call is authorized anew.
 #[test]
 fn what_was_taken_back_is_not_given_again() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     call(&agent, line("a")).expect_ok();
     call(&agent, line("a")).expect_ok();
     workshop.owner().revoke("one", COUNT);
@@ -158,8 +155,7 @@ fn what_was_taken_back_is_not_given_again() {
 /// A key keeps what a read brought, and not that it brought nothing.
 #[test]
 fn a_read_that_failed_leaves_its_key_free() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let read = || {
         let body = json!({"id": READ, "input": {"path": "late.txt"}, "idempotencyKey": "k"});
         agent.invoke_body(body)
@@ -216,8 +212,7 @@ fn a_large_answer_is_given_once() {
 
 #[test]
 fn the_same_key_at_the_same_time_is_one_effect() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     let ids: Vec<Value> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..16)
             .map(|_| scope.spawn(|| call(&agent, line("a")).expect_ok()["auditId"].clone()))
@@ -234,8 +229,7 @@ fn the_same_key_at_the_same_time_is_one_effect() {
 /// Nothing was done, so the same call may be made again under its key once it can be.
 #[test]
 fn a_refused_effect_leaves_its_key_free() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let line = format!("grants allow one {WRITE} --window 1h");
     house.gateway.must_cli(line.split(' '));
     let write = || {

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 /// Wrong credentials of one kind slow further ones of that kind and nothing else: no other kind, no right one.
 #[test]
 fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let client = house.gateway.client();
     let code = house.owner().connect("late", &[READ]);
     let item = agent.must_ask("workspace.write", crate::house::note("a.txt", "a"));

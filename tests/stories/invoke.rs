@@ -16,8 +16,7 @@ fn token(agent: &Agent, ids: &[&str]) -> String {
 
 #[test]
 fn a_read_returns_what_is_there() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let token = token(&agent, &[READ]);
     let reply = agent.invoke_with(&token, READ, report());
     let body = reply.expect_ok();
@@ -32,8 +31,7 @@ fn a_read_returns_what_is_there() {
 
 #[test]
 fn listings_and_searches() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let list = agent.must("workspace.list", json!({}));
     assert_eq!(list["output"]["type"], "dir");
     let names: Vec<&Value> = list_of(&list["output"]["entries"])
@@ -75,8 +73,7 @@ fn without_credentials() {
 
 #[test]
 fn bearers_that_are_no_token() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let good = token(&agent, &[READ]);
     let (head, rest) = good.split_once('.').expect("three parts");
     let (claims, signature) = rest.split_once('.').expect("three parts");
@@ -120,8 +117,7 @@ fn bearers_that_are_no_token() {
 
 #[test]
 fn a_token_opens_its_scopes_and_nothing_else() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = token(&agent, &[READ]);
     agent.invoke_with(&token, READ, report()).expect_ok();
     agent
@@ -138,8 +134,7 @@ fn a_token_opens_its_scopes_and_nothing_else() {
 
 #[test]
 fn sessions_that_do_not_live() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let client = house
         .gateway
         .client()
@@ -196,8 +191,7 @@ fn what_an_agent_may_not_know_of_is_unknown() {
 
 #[test]
 fn what_is_not_exposed_is_refused() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = token(&agent, &[READ]);
     agent.invoke_with(&token, READ, report()).expect_ok();
     house.owner().expose(READ, false);
@@ -212,8 +206,7 @@ fn what_is_not_exposed_is_refused() {
 
 #[test]
 fn inputs_that_do_not_fit() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let token = token(&agent, &[READ]);
     for bad in [
         json!({}),
@@ -245,8 +238,7 @@ fn inputs_that_do_not_fit() {
 /// Clients may say more than a read asks for; what changes something is taken at its word.
 #[test]
 fn more_than_a_read_asks_for() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     for (id, input) in [
         (READ, json!({"path": "report.txt", "extra": 1})),
         ("workspace.list", json!({"extra": null})),
@@ -281,8 +273,7 @@ fn the_owners_nameless_session_calls_nothing() {
 
 #[test]
 fn paths_that_leave_the_root() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let outside = plexus_tests::Folder::empty();
     outside.write("secret.txt", CANARY);
     let link = |name: &str, target: &std::path::Path| {
@@ -341,8 +332,7 @@ fn no_write_leaves_the_root_through_a_link() {
 
 #[test]
 fn a_skill_is_read_and_not_called() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     agent.must_fail("workspace.how-to-use", json!({}), 200, "transport_error");
     // The same for a skill that the agent sees only because something it was connected to brings it along.
     let chosen = house.narrow("two", &[READ]);
@@ -360,8 +350,7 @@ fn a_skill_is_read_and_not_called() {
 
 #[test]
 fn an_effect_asks_and_says_so() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let reply = agent.invoke(WRITE, note("a.txt", "a"));
     let error = reply.expect_error(401, "approval_required");
     golden::check("invoke-approval-required", &reply.json());
@@ -386,8 +375,7 @@ fn an_effect_asks_and_says_so() {
 /// The reply of a pend comes before the plan is made and shows nothing of it (docs/design.md#approvals).
 #[test]
 fn a_preview_is_the_owners() {
-    let house = House::open();
-    let agent = house.gateway.agent("blind");
+    let (house, agent) = House::with_agent("blind");
     let reply = agent.invoke(WRITE, note("notes/private.md", "overwritten"));
     reply.expect_error(401, "approval_required");
     let item = reply.text_at("/error/pendingId");
@@ -406,8 +394,7 @@ fn a_preview_is_the_owners() {
 /// A read that was answered has exactly one event, and it was there before the answer.
 #[test]
 fn every_answer_has_its_record() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let reply = agent.must(READ, json!({"path": "notes/private.md"}));
     assert!(
         reply["output"]["content"]

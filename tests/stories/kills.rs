@@ -19,8 +19,7 @@ fn end(process: &Process) {
 /// Reads survive their worker: each is tried again on a fresh one.
 #[test]
 fn the_reader_dies_under_two_hundred_reads() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     agent.must("fixture.slow", json!({"ms": 1}));
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -54,8 +53,7 @@ fn the_reader_dies_under_two_hundred_reads() {
 #[test]
 fn the_writer_dies_under_an_effect() {
     for (moment, lines) in [("before", 0), ("after", 1)] {
-        let workshop = Workshop::open();
-        let agent = workshop.writer("one");
+        let (workshop, agent) = Workshop::with_writer("one");
         let call = json!({"line": moment, "die": moment});
         let reply = agent.invoke(COUNT, call.clone());
         let error = reply.expect_error(200, "outcome_unknown");
@@ -451,8 +449,7 @@ fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
 /// A clean stop leaves no process, and runs what was running to its end.
 #[test]
 fn a_stop_waits_for_effects() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (mut workshop, agent) = Workshop::with_writer("one");
     agent.must(COUNT, json!({"line": "warm"}));
     std::thread::scope(|scope| {
         let call = scope.spawn(|| agent.invoke(COUNT, json!({"line": "last", "wait": 700})));

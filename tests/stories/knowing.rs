@@ -204,8 +204,7 @@ fn what_an_agent_did_is_told_in_words() {
 /// A refused call is in the log by itself, or in a count: also those beyond what an agent's refusals may fill.
 #[test]
 fn no_refusal_goes_uncounted() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     for n in 0..150 {
         agent.must_fail("no.such", json!({"n": n}), 404, "unknown_capability");
     }
@@ -222,8 +221,7 @@ fn no_refusal_goes_uncounted() {
 /// Two equal calls were under way: each is listed and each is settled, in any order.
 #[test]
 fn equal_calls_of_which_nobody_knows_are_settled_one_by_one() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (mut workshop, agent) = Workshop::with_writer("one");
     std::thread::scope(|scope| {
         let client = agent.client();
         let body = json!({"id": COUNT, "input": {"line": "twice", "wait": 600_000}});
@@ -257,8 +255,7 @@ fn equal_calls_of_which_nobody_knows_are_settled_one_by_one() {
 /// What is known of a call without an end, where to look, and settling it by command.
 #[test]
 fn what_nobody_knows_is_listed_and_settled() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     let lost = json!({"line": "lost", "die": "after"});
     agent.must_fail(COUNT, lost.clone(), 200, "outcome_unknown");
     let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
@@ -315,8 +312,7 @@ fn what_nobody_knows_is_listed_and_settled() {
 /// An intent says what it is about to change, and what was there.
 #[test]
 fn an_intent_names_what_it_is_about() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let before = plexus_protocol::Digest::of(house.workspace.read("report.txt").as_bytes());
     for window in ["once", "1h"] {
         let input = note("report.txt", window);
@@ -344,8 +340,7 @@ fn an_intent_names_what_it_is_about() {
 /// Every act of an agent is refused, none of the owner; it holds over a restart; its end brings everything back.
 #[test]
 fn a_pause_refuses_every_agent_and_not_the_owner() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let read = || report();
     let token = agent.token(&[READ]);
     let waiting = agent.must_ask(WRITE, note("a.md", "x"));
@@ -455,8 +450,7 @@ fn a_pause_ends_reads_and_lets_effects_end() {
 /// What the owner approves during a pause is run at its end, once.
 #[test]
 fn an_approved_run_waits_for_the_end_of_the_pause() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let body = json!({"id": WRITE, "input": note("later.md", "x"), "onApproval": "run"});
     let asked = agent.invoke_body(body);
     let error = asked.expect_error(401, "approval_required");
@@ -473,8 +467,7 @@ fn an_approved_run_waits_for_the_end_of_the_pause() {
 /// A signal pauses too, for an owner without a command at hand; it does not end the daemon, and is in the record.
 #[test]
 fn a_signal_pauses() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     agent.must(READ, report());
     let pid = i32::try_from(house.gateway.pid()).expect("a pid");
     kill(Pid::from_raw(pid), Signal::SIGUSR1).expect("our child");
@@ -550,8 +543,7 @@ fn last_use_of_a_grant_is_known() {
 /// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
 #[test]
 fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let said = house.gateway.cli(["--json", "status"]);
     said.expect_status(0);
     let mut glance = said.json();
@@ -659,8 +651,7 @@ fn the_log_is_kept_and_holds_no_credential() {
 /// What a worker says is told under its source's name, and only there.
 #[test]
 fn a_worker_has_a_log_of_its_own() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     assert_eq!(agent.invoke("fixture.crash", json!({})).at("/ok"), false);
     let said = until("the worker's last word", || {
         let said = workshop.gateway.cli(["logs", "fixture", "--json"]);

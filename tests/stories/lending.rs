@@ -79,8 +79,7 @@ fn only_the_borrower_has_it_and_only_what_was_lent() {
 
 #[test]
 fn writes_stand_count_and_ask_where_they_would_run() {
-    let house = House::open();
-    let one = house.reader("one");
+    let (house, one) = House::with_reader("one");
     let (above, path) = notes();
     lend(
         &house,
@@ -103,8 +102,7 @@ fn writes_stand_count_and_ask_where_they_would_run() {
 
 #[test]
 fn writing_and_taking_back_are_counted_together() {
-    let house = House::open();
-    let one = house.reader("one");
+    let (house, one) = House::with_reader("one");
     let (above, path) = notes();
     lend(
         &house,
@@ -201,8 +199,7 @@ fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_wa
 
 #[test]
 fn the_owner_takes_it_back_and_lends_it_again_on_other_terms() {
-    let house = House::open();
-    let one = house.reader("one");
+    let (house, one) = House::with_reader("one");
     let (_above, path) = notes();
     lend(
         &house,
@@ -293,8 +290,7 @@ fn what_cannot_be_lent_is_refused_with_the_reason() {
 
 #[test]
 fn the_commands_of_a_day() {
-    let house = House::open();
-    let one = house.reader("one");
+    let (house, one) = House::with_reader("one");
     let (above, path) = notes();
     let said = house.gateway.cli([
         "lend",
@@ -377,8 +373,7 @@ fn the_commands_of_a_day() {
 
 #[test]
 fn what_nothing_is_kept_of_is_named_and_not_made_up() {
-    let mut house = House::open();
-    let one = house.reader("one");
+    let (mut house, one) = House::with_reader("one");
     let (_above, path) = notes();
     lend(
         &house,
@@ -403,8 +398,7 @@ fn what_nothing_is_kept_of_is_named_and_not_made_up() {
 
 #[test]
 fn other_terms_show_nothing_that_was_hidden() {
-    let house = House::open();
-    let one = house.reader("one");
+    let (house, one) = House::with_reader("one");
     let (above, path) = notes();
     above.write("My Notes/Diary/d.md", "private\n");
     lend(&house, json!({"agentId": "one", "path": path}));

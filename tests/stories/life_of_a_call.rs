@@ -18,8 +18,7 @@ fn under_way(owner: &Owner) -> f64 {
 /// A read whose caller went away is given up, and its worker goes on.
 #[test]
 fn a_caller_that_goes_away_ends_its_read() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
     agent.must("fixture.echo", json!({"text": "x"}));
     let workers = workshop.workers();
@@ -122,9 +121,8 @@ fn since(client: &Client, id: &str) -> Events {
 /// A listener that leaves and comes back at any frame has each frame once, in order.
 #[test]
 fn a_stream_that_is_taken_up_has_no_gap_and_no_double() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let stream = owner.events();
     let mut last = String::new();
     for n in 0..6 {
@@ -158,8 +156,7 @@ fn a_stream_that_is_taken_up_has_no_gap_and_no_double() {
 /// An id of another launch, or none of ours: the stream begins by saying that frames were missed.
 #[test]
 fn a_stream_that_cannot_be_taken_up_says_so_first() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     let stream = house.owner().events();
     let item = agent.must_ask(WRITE, note("a.txt", "x"));
     house.owner().deny(&item, "no");

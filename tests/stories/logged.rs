@@ -217,8 +217,7 @@ fn a_filter_that_is_none_logs_as_without_one() {
 /// Text of the same events for a reader of standard error.
 #[test]
 fn standard_error_has_the_warnings_as_text() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     assert_eq!(agent.invoke("fixture.crash", json!({})).at("/ok"), false);
     let said = until("the warning", || {
         let said = workshop.gateway.stderr();

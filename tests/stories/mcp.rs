@@ -46,8 +46,7 @@ pub(crate) fn outcomes(house: &House) -> usize {
 
 #[test]
 fn stdio_client_reads_lists_and_is_told_its_errors() {
-    let house = House::open();
-    let agent = house.reader("plain");
+    let (house, agent) = House::with_reader("plain");
     let mut client = McpClient::start(server(&house.gateway, &agent));
     let early = client.ask("tools/list", json!({}));
     assert_eq!(early["error"]["code"], -32600);
@@ -141,8 +140,7 @@ fn stdio_client_reads_lists_and_is_told_its_errors() {
 
 #[test]
 fn stateless_client_discovers_and_calls_beside_a_handshake() {
-    let house = House::open();
-    let agent = house.reader("modern");
+    let (house, agent) = House::with_reader("modern");
     let mut client = McpClient::start(server(&house.gateway, &agent));
     client.stateless("plain", json!({}));
     let discovered = client.ask("server/discover", json!({}));
@@ -168,8 +166,7 @@ fn stateless_client_discovers_and_calls_beside_a_handshake() {
 
 #[test]
 fn held_write_is_done_once_when_the_owner_approves() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
     let held = client.send("tools/call", params);
@@ -195,8 +192,7 @@ fn held_write_is_done_once_when_the_owner_approves() {
 /// Its own answer, though the gateway was killed meanwhile: none that was given before, and nothing is left that waits.
 #[test]
 fn kill_leaves_a_held_write_its_own_answer() {
-    let mut house = House::open();
-    let agent = house.reader("writer");
+    let (mut house, agent) = House::with_reader("writer");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
     let held = client.send("tools/call", params);
@@ -220,8 +216,7 @@ fn kill_leaves_a_held_write_its_own_answer() {
 
 #[test]
 fn denied_write_says_so_and_is_not_asked_again() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
     let held = client.send("tools/call", params.clone());
@@ -240,8 +235,7 @@ fn denied_write_says_so_and_is_not_asked_again() {
 
 #[test]
 fn cancelled_call_leaves_its_item_with_the_owner() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let mut client =
         McpClient::greeted(server(&house.gateway, &agent), "codex-mcp-client").served();
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
@@ -297,8 +291,7 @@ fn item_that_another_program_asked_for_is_listed() {
 /// A server that was started since, and was told nothing but the id.
 #[test]
 fn answer_in_another_program_names_its_tool() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let client = || McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let (mut first, mut second) = (client(), client());
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
@@ -315,8 +308,7 @@ fn answer_in_another_program_names_its_tool() {
 
 #[test]
 fn approved_task_completes_and_cancelled_one_is_withdrawn() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
     let mut client = McpClient::start(server(&house.gateway, &agent));
     client.stateless("claude-code", tasks.clone());
@@ -355,8 +347,7 @@ fn approved_task_completes_and_cancelled_one_is_withdrawn() {
 
 #[test]
 fn list_is_kept_while_the_gateway_is_away() {
-    let mut house = House::open();
-    let agent = house.reader("patient");
+    let (mut house, agent) = House::with_reader("patient");
     let mut before = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
     let names = before.names();
     assert!(names.contains(&"obsidian_vault_read".to_owned()));
@@ -433,8 +424,7 @@ fn agent_without_a_credential_is_offered_what_to_run() {
 
 #[test]
 fn list_changes_with_what_the_owner_exposes() {
-    let house = House::open();
-    let agent = house.reader("watcher");
+    let (house, agent) = House::with_reader("watcher");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
     let listed = |client: &mut McpClient| client.names().contains(&"workspace_write".to_owned());
     assert!(listed(&mut client));
@@ -454,8 +444,7 @@ fn list_changes_with_what_the_owner_exposes() {
 
 #[test]
 fn revoked_agent_is_left_with_what_to_run() {
-    let house = House::open();
-    let agent = house.reader("former");
+    let (house, agent) = House::with_reader("former");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
     assert!(client.names().len() > 3);
     // A pause takes no tool away; calls say it.

@@ -101,8 +101,7 @@ pub(crate) fn reads_a_long_text(client: &mut McpClient) {
 
 #[test]
 fn call_with_bad_arguments_is_answered_with_its_id() {
-    let house = House::open();
-    let agent = house.reader("sloppy");
+    let (house, agent) = House::with_reader("sloppy");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
     let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
     for (id, value, says) in [

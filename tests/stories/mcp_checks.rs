@@ -116,8 +116,7 @@ fn checks(scenario: &str, version: &str, url: &str) -> Vec<Value> {
 
 #[test]
 fn http_server_passes_conformance_scenarios() {
-    let house = House::open();
-    let agent = house.reader("checked");
+    let (house, agent) = House::with_reader("checked");
     let proxy = BearerProxy::before(house.gateway.port(), &agent.pat);
     let mut failed = BTreeSet::new();
     for (scenario, version) in SCENARIOS {

@@ -80,8 +80,7 @@ fn streamed(response: &Response) -> Vec<Value> {
 
 #[test]
 fn http_client_lists_and_reads_in_both_eras() {
-    let house = House::open();
-    let agent = house.reader("plain");
+    let (house, agent) = House::with_reader("plain");
     let plain = Plain::of(&house, &agent);
     let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
     let begun = plain.ask("initialize", hello);
@@ -122,8 +121,7 @@ fn http_client_lists_and_reads_in_both_eras() {
 
 #[test]
 fn wrong_request_is_told_by_its_status() {
-    let house = House::open();
-    let agent = house.reader("plain");
+    let (house, agent) = House::with_reader("plain");
     let plain = Plain::of(&house, &agent);
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     for method in ["GET", "DELETE"] {
@@ -176,8 +174,7 @@ fn wrong_request_is_told_by_its_status() {
 
 #[test]
 fn held_write_is_done_once_and_its_client_hears_of_it() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let plain = Plain::of(&house, &agent);
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md"), "_meta": {"progressToken": 7}});
     let (response, item) = thread::scope(|scope| {
@@ -216,8 +213,7 @@ fn held_write_is_done_once_and_its_client_hears_of_it() {
 
 #[test]
 fn client_that_goes_away_leaves_its_item_with_the_owner() {
-    let house = House::open();
-    let agent = house.reader("writer");
+    let (house, agent) = House::with_reader("writer");
     let plain = Plain::of(&house, &agent);
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
     let mut item = String::new();
@@ -233,8 +229,7 @@ fn client_that_goes_away_leaves_its_item_with_the_owner() {
 
 #[test]
 fn task_is_followed_over_a_restart_and_cancelling_withdraws() {
-    let mut house = House::open();
-    let agent = house.reader("writer");
+    let (mut house, agent) = House::with_reader("writer");
     let plain = Plain::of(&house, &agent);
     let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
     let begin = |plain: &Plain, path: &str| {
@@ -268,8 +263,7 @@ fn task_is_followed_over_a_restart_and_cancelling_withdraws() {
 
 #[test]
 fn subscription_tells_of_changes_and_ends_with_its_credential() {
-    let house = House::open();
-    let agent = house.reader("watcher");
+    let (house, agent) = House::with_reader("watcher");
     let plain = Plain::of(&house, &agent);
     let params = json!({"notifications": {"toolsListChanged": true}});
     let listening = plain.modern_request("subscriptions/listen", params, &json!({}));

@@ -67,8 +67,7 @@ fn well_after(workshop: &Workshop, agent: &Agent, codes: &Codes, began: Instant)
 
 #[test]
 fn ten_thousand_lines_are_each_answered_once() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("many");
+    let (workshop, agent) = Workshop::with_reader("many");
     let mut client = McpClient::greeted(server(&workshop.gateway, &agent), "plain").served();
     let began = Instant::now();
     // Ids that its own requests do not have.
@@ -95,8 +94,7 @@ fn ten_thousand_lines_are_each_answered_once() {
 
 #[test]
 fn ten_thousand_posts_are_each_answered_once() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("many");
+    let (workshop, agent) = Workshop::with_reader("many");
     let port = workshop.gateway.port();
     let bearer = bearer(&agent);
     let began = Instant::now();

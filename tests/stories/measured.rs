@@ -302,8 +302,7 @@ fn each_figure_moves() {
 /// Grants that rest are something to look at: the figure says so.
 #[test]
 fn a_source_whose_grants_rest_is_counted() {
-    let house = House::open();
-    let _reader = house.reader("one");
+    let (house, _reader) = House::with_reader("one");
     let resting = || Scrape::of(&house.owner().client).value("plexus_sources_resting");
     let hide = |body: serde_json::Value| {
         let path = "/admin/api/sources/obsidian/hide";

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn answers_travel_as_they_are() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let reply = agent.invoke("fixture.garbage", json!({"how": "well"}));
     reply.expect_ok();
     // The worker's own bytes, down to how a number is written.
@@ -21,8 +20,7 @@ fn answers_travel_as_they_are() {
 
 #[test]
 fn answers_that_are_none() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     for how in ["text", "two", "half", "deep", "empty", "frame", "length"] {
         let reply = agent.invoke("fixture.garbage", json!({"how": how}));
         reply.expect_status(200);
@@ -103,8 +101,7 @@ fn nonsense_of_a_worker_fails_no_list() {
 
 #[test]
 fn answers_that_are_too_large() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let big = |bytes: u32| agent.invoke("fixture.big", json!({"bytes": bytes}));
     assert_eq!(
         big(1_000_000).expect_ok()["output"].as_str().map(str::len),
@@ -117,8 +114,7 @@ fn answers_that_are_too_large() {
 
 #[test]
 fn a_read_that_kills_its_worker_is_not_tried_for_ever() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let reply = agent.invoke("fixture.crash", json!({}));
     assert_eq!(reply.at("/ok"), false, "{reply}");
     assert_eq!(reply.at("/error/effect"), "none");
@@ -127,8 +123,7 @@ fn a_read_that_kills_its_worker_is_not_tried_for_ever() {
 
 #[test]
 fn failures_of_the_source() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     for (reason, code) in [
         ("denied", "permission_denied"),
         ("unavailable", "source_unavailable"),
@@ -143,8 +138,7 @@ fn failures_of_the_source() {
 /// A time-out is an error, never an empty result.
 #[test]
 fn deadlines_hold() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     agent.must("fixture.brief", json!({"ms": 1}));
     let began = Instant::now();
     let reply = agent.invoke("fixture.brief", json!({"ms": 20_000}));
@@ -196,8 +190,7 @@ fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
 /// A caller that goes away loses its answer, not its effect: that is finished and recorded, and its key has the answer.
 #[test]
 fn callers_that_go_away() {
-    let workshop = Workshop::open();
-    let writer = workshop.writer("writer");
+    let (workshop, writer) = Workshop::with_writer("writer");
     let input = json!({"line": "finished", "wait": 300});
     let body = json!({"id": COUNT, "input": input, "idempotencyKey": "k"});
     let request = writer.client().request("POST", "/invoke");
@@ -218,8 +211,7 @@ fn callers_that_go_away() {
 /// Slow calls hold up neither other calls nor the owner.
 #[test]
 fn slow_calls_hold_up_nobody() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     std::thread::scope(|scope| {
         let slow: Vec<_> = (0..16)
             .map(|_| scope.spawn(|| agent.invoke("fixture.slow", json!({"ms": 3_000}))))
@@ -254,8 +246,7 @@ fn a_source_that_does_not_open() {
 /// Types of inputs, as the peer's clients know them.
 #[test]
 fn schemas_are_held() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let call = |input: Value| agent.invoke("fixture.echo", input);
     call(json!({"text": "x", "n": 1, "flag": true, "list": [], "obj": {}, "num": 1.5})).expect_ok();
     for bad in [
@@ -274,8 +265,7 @@ fn schemas_are_held() {
 /// An entry that needs two verbs is asked for with both (E28).
 #[test]
 fn an_entry_with_two_verbs() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let reply = agent.ask(json!({"fixture.both": "allow"})).expect_ok();
     assert_eq!(
         reply["pendingNarration"][0]["verbs"],

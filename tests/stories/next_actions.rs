@@ -17,8 +17,7 @@ fn action(refused: &Response) -> Value {
 
 #[test]
 fn refusals_say_what_next_as_data() {
-    let house = House::open();
-    let agent = house.reader("careful");
+    let (house, agent) = House::with_reader("careful");
     let gone = agent.invoke("workspace.nothing", json!({}));
     assert_eq!(
         action(&gone)["kind"],
@@ -144,8 +143,7 @@ fn printed_line_runs_as_its_reader_types_it() {
 /// Who speaks HTTP may have no command at all.
 #[test]
 fn next_of_the_wire_is_a_request() {
-    let house = House::open();
-    let agent = house.reader("careful");
+    let (house, agent) = House::with_reader("careful");
     let next = |refused: Response| {
         let error = refused.json()["error"].clone();
         let path = error["next"]

@@ -102,8 +102,7 @@ fn the_first_at_once_then_one_reminder_then_a_count() {
 
 #[test]
 fn what_would_be_told_can_be_had_as_lines() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     assert_eq!(
         programs::run(notify(&house, &[])).expect_ok(),
         "",

@@ -17,8 +17,7 @@ fn approved(workshop: &Workshop, agent: &plexus_tests::Agent, input: &Value) -> 
 
 #[test]
 fn another_input() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let (item, token) = approved(&workshop, &agent, &line("approved"));
     let other = agent.must_ask(COUNT, line("something else"));
     assert_ne!(other, item);
@@ -34,8 +33,7 @@ fn another_input() {
 /// The digest is that of the canonical form: order and spaces are not another input.
 #[test]
 fn the_same_input_otherwise_spelled() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     agent.must_ask(COUNT, json!({"line": "é", "wait": 1}));
     let item = text_of(&workshop.owner().pending()[0]["pendingId"]);
     workshop.owner().approve(&item, "once");
@@ -51,8 +49,7 @@ fn the_same_input_otherwise_spelled() {
 
 #[test]
 fn a_replayed_token() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let (_, token) = approved(&workshop, &agent, &line("one"));
     agent.invoke_with(&token, COUNT, line("one")).expect_ok();
     agent
@@ -64,8 +61,7 @@ fn a_replayed_token() {
 
 #[test]
 fn two_at_the_same_time() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     for round in 0..10 {
         let text = format!("round {round}");
         approved(&workshop, &agent, &line(&text));
@@ -91,8 +87,7 @@ fn two_at_the_same_time() {
 
 #[test]
 fn a_second_session() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     approved(&workshop, &agent, &line("one"));
     let second = agent.another_session();
     second.must(COUNT, line("one"));
@@ -106,8 +101,7 @@ fn a_second_session() {
 
 #[test]
 fn a_refresh() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let item = agent.must_ask(COUNT, line("one"));
     workshop.owner().approve(&item, "once");
     let token = agent.status(&item).expect_ok()["token"].clone();
@@ -119,8 +113,7 @@ fn a_refresh() {
 
 #[test]
 fn an_empty_list_of_verbs() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let ask = |verbs: Value| agent.ask(json!({WRITE: {"decision": "allow", "verbs": verbs}}));
     // What it does not declare is no wish; no verbs at all are all that it declares.
     ask(json!(["read"])).expect_error(400, "schema_validation_failed");
@@ -132,8 +125,7 @@ fn an_empty_list_of_verbs() {
     agent.must_ask(WRITE, note("a.txt", "a"));
 
     // Half of what it declares, granted for an hour, opens nothing (D1).
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let half = agent.ask(json!({"fixture.both": {"decision": "allow", "verbs": ["read"]}}));
     workshop.owner().approve(&half.text_at("/pendingId"), "1h");
     agent.must_ask("fixture.both", line("a"));
@@ -143,8 +135,7 @@ fn an_empty_list_of_verbs() {
 /// A purpose belongs to its card: the same call joins the card that waits, with whatever purpose, and changes nothing on it.
 #[test]
 fn a_swapped_purpose() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let ask = |purpose: &str| {
         let body = json!({
             "grants": {COUNT: {"decision": "allow", "purpose": purpose}},
@@ -164,9 +155,8 @@ fn a_swapped_purpose() {
 
 #[test]
 fn a_stale_or_foreign_digest() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let item = agent.must_ask(COUNT, line("one"));
     let other = agent.must_ask(COUNT, line("two"));
     let (card, foreign) = (owner.card(&item), owner.card(&other));
@@ -201,8 +191,7 @@ fn a_stale_or_foreign_digest() {
 /// The digest is of the card's canonical JSON without that member: anybody can compute it.
 #[test]
 fn the_digest_is_of_what_is_shown() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let item = agent.must_ask(COUNT, line("one"));
     let mut card = workshop.owner().card(&item);
     let shown = card
@@ -216,8 +205,7 @@ fn the_digest_is_of_what_is_shown() {
 /// The world behind the preview changes after the card was shown: nothing is done.
 #[test]
 fn a_swapped_preview() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     approved(&workshop, &agent, &line("one"));
     workshop.folder.write("state", "1");
     let reply = agent.invoke(COUNT, line("one"));
@@ -261,9 +249,8 @@ fn a_link_in_the_way() {
 /// An item without an input is approved for a window, or for one call only when the owner says so.
 #[test]
 fn an_item_without_input() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let ask = || {
         let reply = agent.ask(json!({COUNT: "allow"})).expect_ok();
         reply["pendingId"].as_str().expect("an id").to_owned()
@@ -285,9 +272,8 @@ fn an_item_without_input() {
 
 #[test]
 fn a_plan_that_failed_cannot_be_approved() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let item = agent.must_ask(COUNT, json!({"line": "one", "plan": "fails"}));
     let card = owner.card(&item);
     assert!(!card["asks"][0]["plan"]["error"].is_null(), "{card:#}");
@@ -300,8 +286,7 @@ fn a_plan_that_failed_cannot_be_approved() {
 /// Denials are remembered for the call that was denied, and for no other.
 #[test]
 fn a_denial_is_remembered() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let item = agent.must_ask(COUNT, line("one"));
     workshop.owner().deny(&item, "never this");
     let refused = agent.must_fail(COUNT, line("one"), 403, "denied_by_owner");
@@ -340,8 +325,7 @@ fn a_denial_is_remembered() {
 
 #[test]
 fn approval_runs_it_once() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let call = json!({"id": COUNT, "input": line("one"), "onApproval": "run"});
     let item = agent
         .invoke_body(call.clone())
@@ -396,8 +380,7 @@ fn approval_runs_it_once() {
 /// A read that was granted once is once as well.
 #[test]
 fn reads_too() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = agent.must_ask(READ, report());
     house.owner().approve(&item, "once");
     agent.must_ask(READ, json!({"path": "notes/private.md"}));
@@ -408,9 +391,8 @@ fn reads_too() {
 /// One call with any input is held against what the agent has read, like a standing write: the owner saw no plan of it.
 #[test]
 fn one_call_with_any_input_replaces_what_was_read() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let write = |text: &str| agent.invoke(WRITE, json!({"path": "mine.txt", "content": text}));
     let allow = || {
         let asked = agent.ask(json!({WRITE: "allow"})).expect_ok();

@@ -249,8 +249,7 @@ fn question_of_a_server() {
 
 /// By keys: line by line, and on the whole screen.
 fn watch() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = agent.must_ask(WRITE, note("a.txt", "x"));
     let line = ["approvals", "watch", "--lines"];
     let mut terminal = Terminal::start(&house.gateway.on_terminal(line), 120, 60);

@@ -1011,8 +1011,7 @@ fn owner_routes_answer_as_the_wire_has_them() {
 /// An agent's registration waits for the owner, whatever it is of; taking over and removing are not an agent's to do (D6).
 #[test]
 fn agent_takes_over_and_removes_no_source() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let mut shipped = tips();
     shipped["source"] = json!("workspace");
     let register = |manifest: Value| {

@@ -395,8 +395,7 @@ fn runbook_leads_on_after_a_crash() {
     let status = command_of((PAGE, "Status"), "plexusctl status", &[]);
     let unknown = (PAGE, "Unknown outcomes");
     let list = command_of(unknown, "plexusctl unknown", &[]);
-    let mut workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (mut workshop, agent) = Workshop::with_writer("one");
     let lost = json!({"id": COUNT, "input": {"line": "lost", "wait": 600_000}});
     let intents = |workshop: &Workshop| workshop.calls(COUNT, "intent").len();
     std::thread::scope(|scope| {

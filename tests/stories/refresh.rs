@@ -6,8 +6,7 @@ use serde_json::json;
 
 #[test]
 fn a_token_is_exchanged_for_a_fresh_one() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let old = agent.token(&[READ, "obsidian.vault.read"]);
     let new = agent.refresh(&old).expect_ok();
     assert_ne!(new["jti"], old["jti"]);
@@ -25,8 +24,7 @@ fn a_token_is_exchanged_for_a_fresh_one() {
 
 #[test]
 fn the_order_of_refusals() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     let jwt = token["token"].as_str().expect("a token");
     let body = json!({"sessionId": agent.session, "jti": token["jti"]});
@@ -58,17 +56,15 @@ fn the_order_of_refusals() {
 
 #[test]
 fn another_session_of_the_same_agent_may_take_it_over() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     agent.another_session().refresh(&token).expect_ok();
 }
 
 #[test]
 fn what_is_no_longer_granted_drops_out() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     owner.expose("workspace.list", true);
     let token = agent.token(&[READ]);
     owner.revoke("one", READ);

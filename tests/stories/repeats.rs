@@ -51,8 +51,7 @@ fn approved<T: Send>(workshop: &Workshop, call: impl FnOnce() -> T + Send) -> T 
 /// Three to-dos of one text are three to-dos, each asked for and each made.
 #[test]
 fn same_effect_three_times_is_made_three_times() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let mut client = McpClient::greeted(server(&workshop.gateway, &agent), "claude-code").served();
     let plain = Plain::at(&workshop.gateway, &agent);
     let mut expected = 0;
@@ -81,8 +80,7 @@ fn same_effect_three_times_is_made_three_times() {
 /// A write that is repeated after the owner changed the file is another wish: it asks again, and says nothing that is not so.
 #[test]
 fn same_write_after_the_owner_changed_the_file_asks_again() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let input = note("a.md", "one\n");
     agent.must_approved(&house.owner(), WRITE, input.clone());
@@ -104,8 +102,7 @@ fn same_write_after_the_owner_changed_the_file_asks_again() {
 /// A client that is gone when its call is made has caused one effect. Who asks next is told of it, once and in words.
 #[test]
 fn client_killed_while_it_waits_gives_one_effect() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let client = || McpClient::greeted(server(&workshop.gateway, &agent), "claude-code").served();
     let params = json!({"name": TOOL, "arguments": line()});
     let mut killed = client();
@@ -161,8 +158,7 @@ fn same_input_joins_its_effect_while_that_is_under_way() {
 /// A command that is killed has caused one effect, too; the next one says in words that nothing was done again.
 #[test]
 fn killed_command_gives_one_effect_and_the_next_says_so() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let command = || {
         let mut command = workshop.gateway.plexus_command("one", [COUNT, "line=milk"]);
         command.env("PLEXUS_PAT", &agent.pat);
@@ -183,8 +179,7 @@ fn killed_command_gives_one_effect_and_the_next_says_so() {
 /// A request with the id of an earlier one of its connection is that one. Ids of other connections mean nothing.
 #[test]
 fn same_id_on_one_connection_is_the_same_call() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     let client = || McpClient::greeted(server(&workshop.gateway, &agent), "claude-code").served();
     let ask = |client: &mut McpClient, id: &str, line: &str| {
         let params = json!({"name": TOOL, "arguments": {"line": line}});

@@ -12,8 +12,7 @@ fn read(agent: &plexus_tests::Agent, token: &Value) -> Response {
 
 #[test]
 fn an_agent_gives_up_its_own_token_and_no_other() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let (first, second) = (agent.token(&[READ]), agent.token(&[READ]));
     let give_up = |bearer: &Value, body: Value| agent.bearing(bearer).post("/grants/revoke", body);
     give_up(&second, json!({"jti": first["jti"]})).expect_error(401, "session_expired");
@@ -111,8 +110,7 @@ fn the_owner_takes_a_grant_back() {
 
 #[test]
 fn what_was_taken_back_stays_so_over_a_restart() {
-    let mut house = House::open();
-    let agent = house.reader("one");
+    let (mut house, agent) = House::with_reader("one");
     house.owner().revoke("one", READ);
     house.gateway.restart();
     let agent = house.back(&agent);
@@ -122,8 +120,7 @@ fn what_was_taken_back_stays_so_over_a_restart() {
 
 #[test]
 fn unknown_and_wrong() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let token = agent.token(&[READ]);
     let owner = house.owner();
     let unknown = owner.post("/grants/revoke", json!({"jti": nobody("tok_")}));
@@ -145,9 +142,8 @@ fn unknown_and_wrong() {
 
 #[test]
 fn a_whole_agent() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let second = agent.another_session();
     let tokens = [agent.token(&[READ]), second.token(&[READ])];
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
@@ -181,9 +177,8 @@ fn a_whole_agent() {
 /// Rotating the key ends everything (docs/design.md#credentials).
 #[test]
 fn rotating_the_key_ends_everything() {
-    let mut house = House::open();
+    let (mut house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let waiting = owner.connect("two", &[])["code"].clone();
     let token = agent.token(&[READ]);
     let asked = agent.must_ask(WRITE, note("x.md", "x\n"));
@@ -215,8 +210,7 @@ fn rotating_the_key_ends_everything() {
 /// (docs/design.md#the-life-of-a-call).
 #[test]
 fn the_writer_decides_last() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("racer");
+    let (workshop, agent) = Workshop::with_writer("racer");
     let owner = workshop.owner();
     let revoked = std::thread::scope(|scope| {
         for thread in 0..4 {

@@ -28,8 +28,7 @@ fn finished(client: &Client, run: &Value) -> Value {
 
 #[test]
 fn a_run_is_accepted_followed_and_collected() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let accepted = agent.invoke_body(json!({"id": LONG, "input": {"ms": 300}, "async": true}));
     accepted.expect_status(202);
     assert_eq!(accepted.at("/ok"), true);
@@ -67,8 +66,7 @@ fn a_run_is_accepted_followed_and_collected() {
 
 #[test]
 fn run_result_outlives_a_restart() {
-    let mut workshop = Workshop::open();
-    let writer = workshop.writer("two");
+    let (mut workshop, writer) = Workshop::with_writer("two");
     let reader = workshop.reader("one");
     let effect = writer.invoke_body(json!({"id": COUNT, "input": {"line": "kept"}, "async": true}));
     effect.expect_status(202);
@@ -133,8 +131,7 @@ fn who_may_read_a_run() {
 
 #[test]
 fn a_run_that_fails() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let reply = agent.invoke_body(
         json!({"id": "fixture.fail", "input": {"reason": "not_found"}, "async": true}),
     );
@@ -147,8 +144,7 @@ fn a_run_that_fails() {
 
 #[test]
 fn refusals_are_inline() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let call = |id: &str, input: Value| {
         agent.invoke_body(json!({"id": id, "input": input, "async": true}))
     };
@@ -170,8 +166,7 @@ fn refusals_are_inline() {
 
 #[test]
 fn eight_runs_at_once() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     // What the gateway makes for an approval is none of them.
     let input = json!({"text": "x", "pieces": 1, "until": "never"});
     let approved = json!({"id": "fixture.stream", "input": input, "onApproval": "run"});
@@ -191,8 +186,7 @@ fn eight_runs_at_once() {
 
 #[test]
 fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (_workshop, agent) = Workshop::with_reader("one");
     let token = agent.token(&[LONG]);
     let bearing = agent.bearing(&token);
     let reply = bearing.post(
@@ -213,8 +207,7 @@ fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
 /// While an effect runs, its key gives the run, as it is now; afterwards what became of it.
 #[test]
 fn the_key_of_a_run_knows_how_its_effect_ended() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     let input = json!({"line": "a", "wait": 3_000});
     let body = json!({"id": COUNT, "input": input, "async": true, "idempotencyKey": "k"});
     let first = agent.invoke_body(body.clone());
@@ -241,8 +234,7 @@ fn the_key_of_a_run_knows_how_its_effect_ended() {
 /// Nothing was done in the run: the same call may be made again under its key, or another one.
 #[test]
 fn a_run_that_was_refused_leaves_its_key_free() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     house.owner().grant("one", WRITE, "1h").expect_ok();
     let write = |text: &str| {
         let input = note("report.txt", text);
@@ -293,9 +285,8 @@ fn a_key_leads_to_no_run_that_is_forgotten() {
 /// long as it lasts.
 #[test]
 fn narrowed_run_result_is_withheld() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let read = || {
         let input = report();
         let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
@@ -347,9 +338,8 @@ fn narrowed_run_result_is_withheld() {
 /// One approved call has no grant of its own that could be missed: its revoke counts all the same.
 #[test]
 fn revoked_once_run_result_is_withheld() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let input = report();
     let item = agent.must_ask(READ, input.clone());
     owner.approve(&item, "once");

@@ -117,8 +117,7 @@ fn nothing_that_is_begun_during_a_rotation_outlives_it() {
 /// A caller that asks and hangs up leaves a whole item behind, or nothing.
 #[test]
 fn an_item_is_planned_although_its_caller_hung_up() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     for n in 0..12_u8 {
         let input = note(&format!("new-{n}.txt"), "text");
         let request = if n.is_multiple_of(2) {
@@ -154,8 +153,7 @@ fn an_item_is_planned_although_its_caller_hung_up() {
 /// The owner approves and closes the window: what was approved is done all the same.
 #[test]
 fn an_approved_run_runs_although_the_owner_hung_up() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
     for n in 0..8 {
         let text = format!("run {n}");
@@ -187,9 +185,8 @@ fn input_file(workshop: &Workshop, item: &str) -> std::path::PathBuf {
 /// The file of an input holds something else than what was asked with: it is not shown as if it were, and not approved.
 #[test]
 fn an_input_that_was_swapped_on_disk_is_neither_shown_nor_run() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let ask = |text: &str| {
         let reply =
             agent.invoke_body(json!({"id": COUNT, "input": line(text), "onApproval": "run"}));
@@ -219,8 +216,7 @@ fn an_input_that_was_swapped_on_disk_is_neither_shown_nor_run() {
 /// A run that came to nothing is not tried again by a restart.
 #[test]
 fn a_run_that_was_refused_stays_so() {
-    let mut workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (mut workshop, agent) = Workshop::with_reader("one");
     let reply = agent.invoke_body(json!({"id": COUNT, "input": line("one"), "onApproval": "run"}));
     let item = reply.text_at("/error/pendingId");
     let card = workshop.owner().card(&item);
@@ -247,9 +243,8 @@ fn a_run_that_was_refused_stays_so() {
 /// The session that asked is a credential of its agent: with the agent it ends, and what a run brought is its secret.
 #[test]
 fn the_result_of_a_run_ends_with_its_agent() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     let reply = agent.invoke_body(json!({"id": COUNT, "input": line("one"), "onApproval": "run"}));
     let item = reply.text_at("/error/pendingId");
     owner.approve(&item, "once");
@@ -266,9 +261,8 @@ fn the_result_of_a_run_ends_with_its_agent() {
 /// Looking at what became of an item asks the owner for nothing.
 #[test]
 fn a_status_after_a_revoke_asks_for_nothing() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let item = agent.ask(json!({READ: "allow"})).text_at("/pendingId");
     owner.approve(&item, "1h");
     assert!(
@@ -319,9 +313,8 @@ fn a_request_says_how_it_ended_with_its_credential() {
 /// Two that decide at the same time: one of them did.
 #[test]
 fn one_decision_of_many() {
-    let workshop = Workshop::open();
+    let (workshop, agent) = Workshop::with_reader("one");
     let owner = workshop.owner();
-    let agent = workshop.reader("one");
     for round in 0..6 {
         let text = format!("round {round}");
         let reply =

@@ -256,9 +256,8 @@ fn a_folder_that_holds_the_gateways_programs_is_no_source_to_write_in() {
 
 #[test]
 fn disable_enable_remove() {
-    let mut house = House::open();
+    let (mut house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let act = |verb: &str| owner.post(&format!("/admin/api/sources/obsidian/{verb}"), json!({}));
     act("disable").expect_ok();
     act("disable").expect_ok();

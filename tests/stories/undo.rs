@@ -26,8 +26,7 @@ fn take_back(house: &House, audit: &str) -> Value {
 
 #[test]
 fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("a.md", "old\n");
     let (_, undo) = write(&agent, "a.md", "new\n");
     assert_eq!(house.workspace.read("a.md"), "new\n");
@@ -52,8 +51,7 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
 
 #[test]
 fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("a.md", "one\n");
     let (audit, _) = write(&agent, "a.md", "two\n");
     let offered = || house.gateway.cli(["undo"]).expect_ok().contains(&audit);
@@ -86,8 +84,7 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
 
 #[test]
 fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("kept/other.md", "other\n");
     let (deep, _) = write(&agent, "kept/new/deep/a.md", "text\n");
     let (second, _) = write(&agent, "kept/new/b.md", "text\n");
@@ -104,8 +101,7 @@ fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
 
 #[test]
 fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("a.md", "old\n");
     house.workspace.write("b.md", "old\n");
     let (audit, _) = write(&agent, "a.md", "new\n");
@@ -197,8 +193,7 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
 
 #[test]
 fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
-    let mut house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (mut house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("a.md", "one\n");
     house.workspace.write("b.md", "one\n");
     let (first, _) = write(&agent, "a.md", "two\n");
@@ -249,8 +244,7 @@ fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
 
 #[test]
 fn the_command_shows_asks_and_does() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("a.md", "old \u{1b}[2J\n");
     let (audit, _) = write(&agent, "a.md", "new\n");
 
@@ -295,8 +289,7 @@ fn the_command_shows_asks_and_does() {
 
 #[test]
 fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE]);
+    let (house, agent) = House::with_writer("one", &[WRITE]);
     house.workspace.write("docs/a.md", "old\n");
     house.workspace.write("private/b.md", "old\n");
     let (_, inside) = write(&agent, "docs/a.md", "new\n");
@@ -317,8 +310,7 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
 
 #[test]
 fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
-    let house = House::open();
-    let one = house.writer("one", &[WRITE]);
+    let (house, one) = House::with_writer("one", &[WRITE]);
     let two = house.writer("two", &[WRITE, UNDO]);
     for name in ["a.md", "b.md", "c.md"] {
         house.workspace.write(name, "old\n");
@@ -442,8 +434,7 @@ fn what_a_program_of_its_name_did_before_is_not_its_own() {
 
 #[test]
 fn an_agent_is_not_told_by_which_act_the_owner_took_its_change_back() {
-    let house = House::open();
-    let agent = house.writer("one", &[WRITE, UNDO]);
+    let (house, agent) = House::with_writer("one", &[WRITE, UNDO]);
     house.workspace.write("a.md", "old\n");
     let (audit, undo) = write(&agent, "a.md", "new\n");
     let by = take_back(&house, &audit)["auditId"].clone();

@@ -77,8 +77,7 @@ fn asks(agent: &Agent, name: &str, content: &str) -> String {
 
 #[test]
 fn a_card_is_read_and_approved_once() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let mut terminal = watch(&house, 120, 40);
     terminal.until_shows("nothing waits");
 
@@ -131,8 +130,7 @@ fn a_card_is_read_and_approved_once() {
 
 #[test]
 fn a_denial_has_a_reason_that_was_typed() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     let mut terminal = watch(&house, 80, 24);
     terminal.until_shows("creates a.txt");
@@ -152,8 +150,7 @@ fn a_denial_has_a_reason_that_was_typed() {
 
 #[test]
 fn a_window_is_chosen_and_narrowed() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "notes/a.txt", "x");
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates notes/a.txt");
@@ -193,8 +190,7 @@ fn a_window_is_chosen_and_narrowed() {
 /// What cannot be chosen says why, and Enter on it approves nothing.
 #[test]
 fn a_window_above_the_ceiling_cannot_be_chosen() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, ".envrc", "x");
     let mut terminal = watch(&house, 120, 40);
     let picture = terminal.until_shows("creates .envrc");
@@ -222,9 +218,8 @@ fn read_again(terminal: &mut Terminal) {
 
 #[test]
 fn a_card_that_changed_under_the_cursor_is_not_approved() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let item = asks(&agent, "a.txt", "x");
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates a.txt");
@@ -247,9 +242,8 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
 
 #[test]
 fn what_was_decided_elsewhere_goes_from_the_screen() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let (first, second) = (asks(&agent, "a.txt", "x"), asks(&agent, "b.txt", "x"));
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates a.txt");
@@ -274,8 +268,7 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
 
 #[test]
 fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let long: String = (0..60).map(|n| format!("line {n}\n")).collect();
     let item = asks(&agent, "long.txt", &long);
     // Later lines would come in above what is seen already.
@@ -366,8 +359,7 @@ fn the_terminal_is_given_back_however_it_ends() {
 
 #[test]
 fn without_colours_and_without_a_screen() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     asks(&agent, "a.txt", "x");
     let mut plain = house.gateway.on_terminal(["approvals", "watch"]);
     plain.env("NO_COLOR", "1");
@@ -406,8 +398,7 @@ fn without_colours_and_without_a_screen() {
 /// A call that is approved while agents are paused is not being done, and neither watch says so.
 #[test]
 fn run_approved_while_paused_waits_for_resume() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     for name in ["a.txt", "b.txt"] {
         let call = json!({"id": WRITE, "input": note(name, "x"), "onApproval": "run"});
         let asked = agent.invoke_body(call);
@@ -442,8 +433,7 @@ fn run_approved_while_paused_waits_for_resume() {
 /// The gateway goes and comes back; the screen says so and goes on.
 #[test]
 fn a_gateway_that_restarts_is_found_again() {
-    let mut house = House::open();
-    let agent = house.gateway.agent("one");
+    let (mut house, agent) = House::with_agent("one");
     let terminal = watch(&house, 100, 30);
     terminal.until_shows("nothing waits");
     house.gateway.stop();
@@ -459,8 +449,7 @@ fn a_gateway_that_restarts_is_found_again() {
 /// Line by line as well: the card that waited is asked anew, and a yes decides it.
 #[test]
 fn a_card_that_outlives_the_connection_is_asked_again() {
-    let mut house = House::open();
-    let agent = house.gateway.agent("one");
+    let (mut house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     let mut terminal = Terminal::start(
         &house.gateway.on_terminal(["approvals", "watch", "--lines"]),
@@ -505,8 +494,7 @@ fn yes(terminal: &mut Terminal, shows: &str) {
 /// What was decided is told by the item where the answer to the decision was lost, and asked again where it waits.
 #[test]
 fn a_decision_whose_answer_is_lost_is_told_by_its_item() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     let relay = Relay::to(&house, [Fault::Request, Fault::Answer]);
 
@@ -529,8 +517,7 @@ fn a_decision_whose_answer_is_lost_is_told_by_its_item() {
 /// One that was late, and was carried out after its item was seen to wait, is nobody else's either.
 #[test]
 fn a_decision_that_is_carried_out_late_is_told_by_its_item() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     let (release, held) = channel();
     let relay = Relay::to(&house, [Fault::Late(held)]);
@@ -552,8 +539,7 @@ fn a_decision_that_is_carried_out_late_is_told_by_its_item() {
 /// The same on the screen.
 #[test]
 fn the_screen_does_not_call_its_own_decision_somebody_elses() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     let relay = Relay::to(&house, [Fault::Request, Fault::Answer]);
     let mut terminal = Terminal::start(&relay.watch(&house, &[]), 120, 40);
@@ -571,8 +557,7 @@ fn the_screen_does_not_call_its_own_decision_somebody_elses() {
 /// Who leaves right after Enter is told what became of it, on the screen that stays.
 #[test]
 fn leaving_waits_for_the_decision_under_way() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     for (name, leaves) in [("a.txt", "q"), ("b.txt", "\x03")] {
         let item = asks(&agent, name, "x");
         let mut terminal = watch(&house, 120, 40);
@@ -596,8 +581,7 @@ fn leaving_waits_for_the_decision_under_way() {
 /// A gateway that does not answer holds nobody: it is said that nothing is known.
 #[test]
 fn leaving_ends_although_no_answer_comes() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     asks(&agent, "a.txt", "x");
     let (release, held) = channel();
     let relay = Relay::to(&house, [Fault::Held(held)]);
@@ -615,8 +599,7 @@ fn leaving_ends_although_no_answer_comes() {
 /// With `--json` nothing is shown before the end, so nobody is asked for a yes to it.
 #[test]
 fn with_json_nobody_is_asked_for_a_yes_to_what_was_not_shown() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     let item = asks(&agent, "a.txt", "x");
     house.owner().approve(&item, "once");
     let written = agent.must(WRITE, note("a.txt", "x"));

@@ -23,8 +23,7 @@ fn the_owner_chooses_the_window() {
 /// An agent can only shorten: what it asked for is what the card offers, and what a token of a standing grant lasts.
 #[test]
 fn an_agent_may_ask_for_less() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (_house, agent) = House::with_reader("one");
     let asks = |kind: &str| {
         let wish = json!({"decision": "allow", "trustWindow": {"kind": kind}});
         let reply = agent.ask(json!({WRITE: wish}));
@@ -50,8 +49,7 @@ fn an_agent_may_ask_for_less() {
 /// Whatever window an agent asks for, a grant that counts already stays as the owner made it (D3).
 #[test]
 fn asking_again_changes_no_grant() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     house.owner().approve(&agent.must_ask(READ, report()), "1h");
     let before = agent.ledger();
     let ends = before[0]["expiresAt"].as_str().expect("an end");
@@ -73,9 +71,8 @@ fn asking_again_changes_no_grant() {
 
 #[test]
 fn windows_that_are_none() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let item = agent.must_ask(READ, report());
     let card = owner.card(&item);
     for window in [
@@ -103,8 +100,7 @@ fn windows_that_are_none() {
 /// A write of a managed or first-party source may stand when the owner says so on its card.
 #[test]
 fn an_elevated_write_may_stand() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let item = agent.must_ask(COUNT, line("first"));
     workshop.owner().approve(&item, "1h");
     agent.must(COUNT, line("first"));
@@ -149,8 +145,7 @@ fn what_executes_is_approved_call_by_call() {
 /// A plan that turns out worse than the permit stops before any change and asks.
 #[test]
 fn a_plan_above_its_permit_asks() {
-    let workshop = Workshop::open();
-    let agent = workshop.writer("one");
+    let (workshop, agent) = Workshop::with_writer("one");
     agent.must(COUNT, line("plain"));
     let worse = json!({"line": "worse", "plan": "executes"});
     let call = json!({"id": COUNT, "input": worse, "purpose": "as it says"});
@@ -179,9 +174,8 @@ fn within(prefix: &str) -> Value {
 
 #[test]
 fn a_constraint_holds() {
-    let house = House::open();
+    let (house, agent) = House::with_agent("one");
     let owner = house.owner();
-    let agent = house.gateway.agent("one");
     let reply = agent
         .ask(json!({READ: {"decision": "allow", "constraint": within("notes/")}}))
         .expect_ok();
@@ -468,8 +462,7 @@ fn call_outside_of_a_narrowed_grant_asks() {
 /// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.
 #[test]
 fn constraints_that_are_none() {
-    let house = House::open();
-    let agent = house.gateway.agent("one");
+    let (house, agent) = House::with_agent("one");
     for bad in [
         json!({"pathPrefix": {"field": "path", "allow": ["/etc"]}}),
         json!({"pathPrefix": {"field": "path", "allow": ["../x"]}}),
@@ -488,8 +481,7 @@ fn constraints_that_are_none() {
 
 #[test]
 fn a_number_of_calls() {
-    let workshop = Workshop::open();
-    let agent = workshop.reader("one");
+    let (workshop, agent) = Workshop::with_reader("one");
     let reply = agent
         .ask(json!({COUNT: {"decision": "allow", "constraint": {"maxCalls": 3}}}))
         .expect_ok();
@@ -563,8 +555,7 @@ fn what_was_read_ends_with_the_credential() {
 /// Two writers never overwrite each other silently: a standing write is held against what this agent last saw there.
 #[test]
 fn a_standing_write_is_held_against_what_was_read() {
-    let house = House::open();
-    let agent = house.writer("w", &[WRITE]);
+    let (house, agent) = House::with_writer("w", &[WRITE]);
 
     let unread = agent.invoke(WRITE, note("report.txt", "blind\n"));
     let error = unread.expect_error(200, "precondition_changed");
@@ -590,8 +581,7 @@ fn a_standing_write_is_held_against_what_was_read() {
 /// What the owner's tools execute is never a plain write.
 #[test]
 fn paths_that_tools_execute_are_rated_higher() {
-    let house = House::open();
-    let agent = house.writer("w", &[WRITE]);
+    let (house, agent) = House::with_writer("w", &[WRITE]);
     agent.must(WRITE, note("plain.txt", "fine\n"));
     for path in [
         ".envrc",
@@ -608,9 +598,8 @@ fn paths_that_tools_execute_are_rated_higher() {
 
 #[test]
 fn settings_apply_at_once() {
-    let house = House::open();
+    let (house, agent) = House::with_reader("one");
     let owner = house.owner();
-    let agent = house.reader("one");
     let reply = owner.must_put(
         "/v1/config",
         json!({"tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false}),
@@ -675,8 +664,7 @@ fn reads_may_allow_themselves_only_by_setting() {
 /// An approval that is narrowed past the very call it is about would end in a refusal of that call.
 #[test]
 fn approval_is_not_narrowed_past_its_own_call() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let (house, agent) = House::with_reader("one");
     let item = agent.must_ask(WRITE, note("notes/today.md", "one\n"));
     let under = |prefix: &str| {
         let mut approval = approval(&house.owner().card(&item), "1h");

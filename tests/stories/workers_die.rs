@@ -316,8 +316,7 @@ fn stopped_workers_are_replaced() {
 /// A worker that moves now and then is slow and not dead.
 #[test]
 fn slowed_workers_go_on() {
-    let workshop = Workshop::open();
-    let reader = workshop.reader("reader");
+    let (workshop, reader) = Workshop::with_reader("reader");
     reader.must("fixture.slow", json!({"ms": 1}));
     let slowed = Seen::of(&workshop).worker("reader").expect("a worker");
     let over = AtomicBool::new(false);
@@ -380,8 +379,7 @@ fn leaking_workers_are_bounded() {
 /// A worker that exits at its start: five tries, then a refusal without a try, until the owner asks again.
 #[test]
 fn workers_that_exit_at_their_start() {
-    let workshop = Workshop::open();
-    let reader = workshop.reader("reader");
+    let (workshop, reader) = Workshop::with_reader("reader");
     let seen = Seen::of(&workshop);
     let before = seen.descriptors_at_rest();
     workshop.folder.write("exits", "");
