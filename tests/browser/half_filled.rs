@@ -4,6 +4,7 @@ use crate::accessible::keeps_nobody_out;
 use crate::scene::{ONCE, Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::Browser;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 
@@ -169,11 +170,7 @@ fn page_left_while_its_form_is_on_its_way() {
         }
         browser.run("window.release()");
         browser.reads("#notes", says);
-        assert!(
-            browser.address().contains("/admin/approvals"),
-            "{}",
-            browser.address()
-        );
+        assert_contains(&browser.address(), "/admin/approvals");
         if bytes == "5000000" {
             browser.reads(&format!("article[data-id='{item}'] h2"), "Write a file");
             assert_eq!(typed(browser, &["reason"]), json!(["not in this"]));

@@ -6,6 +6,7 @@ use crate::accessible::keeps_nobody_out;
 use crate::hands::Hands;
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::key;
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
@@ -450,10 +451,8 @@ fn activity_is_filtered_and_keeps_its_place() {
                 .all(|line| line.as_str().is_some_and(|line| line.contains(of)))
     };
     browser.reads(".calls", "one read a.md");
-    assert!(
-        !browser.text(".calls").contains("two"),
-        "fifty of one are newer"
-    );
+    // Fifty of one are newer.
+    assert_lacks(&browser.text(".calls"), "two");
     browser.see("#card a.button[href*='before=']").click();
     browser.reads(".calls", "two created yes.md");
     browser.reads(".calls", "one read a.md");

@@ -3,6 +3,7 @@
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::{Browser, key};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 
@@ -194,10 +195,7 @@ fn two_narrowings_are_both_of_the_grant() {
         "allow": {"field": "project", "values": ["ProjectGarden000000001"]},
         "match": [{"field": "area", "op": "eq", "value": "AreaHome00000000000001"}],
     });
-    assert!(
-        grants.to_string().contains(&constraint.to_string()),
-        "{grants}"
-    );
+    assert_contains(&grants.to_string(), &constraint.to_string());
     // The project is in the area.
     agent.must("things.todos.add", add);
     let outside = agent.invoke("things.todos.add", json!({"title": "two"}));

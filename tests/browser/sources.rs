@@ -6,6 +6,7 @@ mod app;
 use crate::scene::Scene;
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, browser::Browser};
 use serde_json::{Value, json};
@@ -253,10 +254,8 @@ fn folder_is_hidden_from_agents() {
     );
     assert_eq!(hidden.at("/ok"), false, "{hidden}");
     let listed = agent.must("workspace.list", json!({})).to_string();
-    assert!(
-        listed.contains("Open") && !listed.contains("Mine"),
-        "{listed}"
-    );
+    assert_contains(&listed, "Open");
+    assert_lacks(&listed, "Mine");
     read("Open/a.md").expect_ok();
     assert_eq!(
         source(&scene, "workspace")["hide"]["folders"],

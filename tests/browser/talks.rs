@@ -4,7 +4,7 @@
 use crate::scene::Scene;
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
-use plexus_tests::texts::text_of;
+use plexus_tests::texts::{assert_contains, text_of};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Response};
 use serde_json::{Value, json};
@@ -285,10 +285,8 @@ fn conversation_and_board_are_ended() {
         .see("article:not([data-fresh]) header button.no")
         .click();
     browser.reads(stop, "Really end its runs");
-    assert!(
-        browser.text("#card tbody").contains("running"),
-        "once is not enough"
-    );
+    // Once is not enough.
+    assert_contains(&browser.text("#card tbody"), "running");
     browser.see(&format!("{stop}:not([data-fresh])")).click();
     browser.reads("#notes", "Ended");
     browser.reads("#card header + p", "over, with tasks left");

@@ -208,11 +208,7 @@ fn change_of_too_many_files_is_told_in_words() {
     };
     let desk = Desk::open(CODEX, [Step::exec(&many(50_001)), Step::say("Made.")]);
     let error = failed(&desk, &json!({"prompt": "Make files."}));
-    assert!(
-        desk.model.results()[0].contains("50001"),
-        "{:?}",
-        desk.model.results()
-    );
+    assert_contains(&desk.model.results()[0], "50001");
     assert_eq!(error["detail"]["reason"], "too_large", "{error}");
     assert_contains(&error["message"].to_string(), "more than 50,000 files");
     // The control: fewer come to a change set.
@@ -318,10 +314,7 @@ fn files_of_odd_kinds_and_names_are_kept_or_left_out() {
     assert_eq!(refused, [true, true], "{results:?}");
     let warnings = made["warnings"].to_string();
     mode(0o700).expect("its mode");
-    assert!(
-        warnings.contains("2 links, special files, unreadable folders"),
-        "{made}"
-    );
+    assert_contains(&warnings, "2 links, special files, unreadable folders");
     assert_contains(&warnings, "are not in the copy: pipe, closed");
     let changes = &made["changes"];
     let paths: Vec<_> = changes["files"].as_array().expect("files").iter().collect();

@@ -60,10 +60,7 @@ fn program_replaced_after_the_approval_is_not_run() {
     assert!(!refused.text().contains("Evil."), "{refused}");
     assert_eq!(refused.at("/error/effect"), "none", "{refused}");
     let words = refused.text_at("/error/message");
-    assert!(
-        words.contains("has changed since the owner looked"),
-        "{refused}"
-    );
+    assert_contains(&words, "has changed since the owner looked");
 
     // The owner has a card that names both, and what was granted waits for it.
     let changes = desk.gateway.cli(["--json", "sources", "changes", "codex"]);
@@ -213,10 +210,8 @@ fn program_that_is_not_named_is_offered() {
         .expect("it is there")
         .display()
         .to_string();
-    assert!(
-        shown.contains(&found) && shown.contains("codex-cli 0."),
-        "{shown}"
-    );
+    assert_contains(&shown, &found);
+    assert_contains(&shown, "codex-cli 0.");
     terminal.keys("\r");
     terminal.until_shows("codex serves");
     let sources = gateway.owner().get("/admin/api/sources").expect_ok();

@@ -108,10 +108,8 @@ fn run_has_a_copy_of_the_sign_in_while_it_lasts(kind: Kind) {
     let before = desk.model.credentials().len();
     desk.agent.must(&desk.kind.of("run"), input.clone());
     let seen = desk.model.results();
-    assert!(
-        seen[0].contains(&token),
-        "its commands can read it: {seen:?}"
-    );
+    // Its commands can read it.
+    assert_contains(&seen[0], &token);
     assert!(!seen[0].contains(RENEWS), "and cannot renew it: {seen:?}");
     assert!(seen[1].contains("closed"), "the file itself: {seen:?}");
     let sent = desk.model.credentials().split_off(before);
@@ -134,10 +132,7 @@ fn run_has_a_copy_of_the_sign_in_while_it_lasts(kind: Kind) {
     std::fs::remove_file(&file).expect("removed");
     let refused = desk.approved("run", &input).json();
     let words = refused["error"]["message"].to_string();
-    assert!(
-        words.contains("sign in with the program itself first"),
-        "{refused}"
-    );
+    assert_contains(&words, "sign in with the program itself first");
 }
 
 #[test]
@@ -207,10 +202,8 @@ fn sign_in_replaces_the_key_and_is_spelled_right() {
         desk.gateway.cli(words.iter().chain(more).copied())
     };
     let without = format!("{:?}", add(&[]));
-    assert!(
-        without.contains("it needs a secret"),
-        "the control: {without}"
-    );
+    // The control.
+    assert_contains(&without, "it needs a secret");
     desk.gateway.must_cli(["sources", "remove", "second"]);
     let added = add(&["--set", "login=copy"]);
     let said = added.expect_ok();

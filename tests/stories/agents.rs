@@ -2,7 +2,7 @@
 
 use crate::house::{House, READ, READS, WRITE, Workshop, note, report};
 use plexus_tests::agent::handshake;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Terminal, golden};
 use serde_json::{Value, json};
 
@@ -195,10 +195,8 @@ fn selections_and_enrollments_are_listed() {
     assert_eq!(row("waiting")["status"], "pending");
     assert_eq!(row("active")["status"], "active");
     assert!(row("active")["redeemedAt"].is_string());
-    assert!(
-        !rows.to_string().contains("plx_"),
-        "no credential in a list"
-    );
+    // No credential in a list.
+    assert_lacks(&rows.to_string(), "plx_");
 
     let subset = owner.get("/admin/api/agents/waiting/subset").expect_ok();
     assert_eq!(subset["capabilities"], json!([READ]));

@@ -202,10 +202,8 @@ fn failure_of_an_app_at_a_socket_has_a_code_and_words() {
     let not_running = |told: &Value| {
         let words = told["error"]["message"].as_str().expect("words");
         assert_eq!(told["error"]["code"], "source_unavailable", "{told}");
-        assert!(
-            words.contains("start the app") && words.contains("Player"),
-            "{told}"
-        );
+        assert_contains(words, "start the app");
+        assert_contains(words, "Player");
         assert_eq!(told["error"]["effect"], "none", "{told}");
     };
     not_running(&world.look("go"));

@@ -122,10 +122,8 @@ fn apps_of_a_mac_are_not_added_elsewhere_without_a_fake() {
     ] {
         let why = format!("{label} serves on macOS only, and this is Linux");
         let refused = gateway.cli(["sources", "add", kind]);
-        assert!(
-            refused.status != 0 && refused.all().contains(&why),
-            "{refused}"
-        );
+        assert_ne!(refused.status, 0, "{refused}");
+        assert_contains(&refused.all(), &why);
         assert!(gateway.cli(["sources", "kinds"]).expect_ok().contains(&why));
     }
     // The control: with the fake both are added, and it says what they offer.

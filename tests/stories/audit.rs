@@ -57,10 +57,9 @@ fn an_effect_has_an_intent_and_an_outcome() {
         done["auditId"], intents[0]["id"],
         "the answer names the intent"
     );
-    assert!(
-        outcomes[0]
-            .to_string()
-            .contains(intents[0]["id"].as_str().expect("an id"))
+    assert_contains(
+        &outcomes[0].to_string(),
+        intents[0]["id"].as_str().expect("an id"),
     );
     assert_eq!(outcomes[0]["outcome"], "ok");
     assert!(sequence(&intents[0]) < sequence(&outcomes[0]));

@@ -187,10 +187,8 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
         );
     }
     let log = serde_json::to_string(&owner.audit(1000)).expect("events");
-    assert!(
-        !log.contains("three\\\\n") && !log.contains("waits since before"),
-        "contents in the log"
-    );
+    assert_lacks(&log, "three\\\\n");
+    assert_lacks(&log, "waits since before");
     let item = third["pendingId"].as_str().expect("an item").to_owned();
     let told = agent.status(&item);
     assert_lacks(&String::from_utf8_lossy(&told.body), "differs");
@@ -263,10 +261,7 @@ fn a_start_makes_every_plan_again() {
     let owner = workshop.owner();
     for item in [&asked[0], &asked[1], &asked[19]] {
         let lost = owner.card(item).to_string();
-        assert!(
-            lost.contains("until its agent asks the same again"),
-            "{lost}"
-        );
+        assert_contains(&lost, "until its agent asks the same again");
     }
     let back = workshop.gateway.back(&agent);
     assert_eq!(back.must_ask(COUNT, json!({"line": "0"})), asked[0]);

@@ -7,7 +7,7 @@ use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_tests::log_lines;
 use plexus_tests::programs::Said;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
@@ -409,10 +409,8 @@ fn owner_talks_from_the_terminal() {
     assert_eq!(world.heard(plans), ["Welcome.", "Under a new key."]);
     world.channels(["leave", "plans", "--yes"]).expect_ok();
     let gone = world.channels(["say", "plans", "Still here?"]);
-    assert!(
-        gone.status != 0 && gone.all().contains("no channel plans"),
-        "{gone}"
-    );
+    assert_ne!(gone.status, 0, "{gone}");
+    assert_contains(&gone.all(), "no channel plans");
     let left = world.gateway.owner().audited(|event| {
         event["capabilityId"] == "channels.leave" && event["detail"]["phase"] == "outcome"
     });
@@ -438,10 +436,8 @@ fn relay_that_is_away_loses_and_doubles_nothing() {
     });
     agent.must_fail(READ, json!({"channel": channel}), 200, "source_unavailable");
     let said = world.channels(["say", "sums", "Anybody?"]);
-    assert!(
-        said.status != 0 && said.all().contains("relay was not reached"),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), "relay was not reached");
     // A kept message is listed without the relay, and this one was not kept.
     let none = world.channels(["unknown"]);
     assert_contains(none.expect_ok(), "no message was kept");
@@ -506,10 +502,8 @@ fn lost_answer_of_the_relay_doubles_no_message() {
     let channel = world.channel("sums");
     way.loses_answers.store(true, Ordering::SeqCst);
     let said = world.channels(["say", "sums", "Once."]);
-    assert!(
-        said.status != 0 && said.all().contains("is sent once"),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), "is sent once");
     assert_contains(
         &said.all(),
         &format!("plexusctl channels tail {channel} --source channels"),
@@ -583,13 +577,11 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     world.channels(["add", "sums", "Quinn"]).expect_ok();
     assert!(reads("before Quinn"), "an added member reads the history");
     let again = world.channels(["add", "sums", "Quinn"]);
-    assert!(
-        again.status != 0
-            && again.all().contains("a member already")
-            && again.all().contains(&format!(
-                "plexusctl channels members {channel} --source channels"
-            )),
-        "{again}"
+    assert_ne!(again.status, 0, "{again}");
+    assert_contains(&again.all(), "a member already");
+    assert_contains(
+        &again.all(),
+        &format!("plexusctl channels members {channel} --source channels"),
     );
     // Who left has the key until it is renewed, and can come back at once.
     let id = quinn.identity().facts.agent_id;
@@ -619,13 +611,11 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     // The relay refuses what an archived channel cannot take, and it can be opened again.
     world.channels(["archive", "sums"]).expect_ok();
     let archived = world.channels(["say", "sums", "too late"]);
-    assert!(
-        archived.status != 0
-            && archived.all().contains("archived")
-            && archived.all().contains(&format!(
-                "plexusctl channels unarchive {channel} --source channels"
-            )),
-        "{archived}"
+    assert_ne!(archived.status, 0, "{archived}");
+    assert_contains(&archived.all(), "archived");
+    assert_contains(
+        &archived.all(),
+        &format!("plexusctl channels unarchive {channel} --source channels"),
     );
     world.channels(["unarchive", "sums"]).expect_ok();
     world.channels(["say", "sums", "open again"]).expect_ok();
@@ -700,15 +690,12 @@ fn relay_of_an_own_authority_is_trusted_by_its_file() {
         gateway: Gateway::start(),
     };
     let said = world.join(&world.office.address);
-    assert!(
-        said.status != 0 && said.all().contains("certificate") && said.all().contains("with ca"),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), "certificate");
+    assert_contains(&said.all(), "with ca");
     let plain = world.join(&world.office.address.replace("https://", "http://"));
-    assert!(
-        plain.status != 0 && plain.all().contains("begins with https://"),
-        "{plain}"
-    );
+    assert_ne!(plain.status, 0, "{plain}");
+    assert_contains(&plain.all(), "begins with https://");
     let file = world.office.folder.path().join("invitation");
     let file = file.display().to_string();
     let join = |ca: &str| {
@@ -717,10 +704,8 @@ fn relay_of_an_own_authority_is_trusted_by_its_file() {
         world.channels(line.into_iter().chain(files))
     };
     let key = join(&tls_file("server.key"));
-    assert!(
-        key.status != 0 && key.all().contains("holds no certificate"),
-        "{key}"
-    );
+    assert_ne!(key.status, 0, "{key}");
+    assert_contains(&key.all(), "holds no certificate");
     join(&tls_file("ca.pem")).expect_ok();
     let channel = world.channel("sums");
     world.channels(["say", "sums", "It is 4."]).expect_ok();
@@ -742,16 +727,13 @@ fn invitation_that_is_refused_adds_no_source() {
         &file,
     ];
     let said = world.channels(line);
-    assert!(
-        said.status != 0 && said.all().contains("does not accept the invitation"),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), "does not accept the invitation");
     // It names flags that this command has.
     let all = said.all();
-    assert!(
-        all.contains("--invitation FILE") && !all.contains("--secret") && !all.contains("--keep"),
-        "{all}"
-    );
+    assert_contains(&all, "--invitation FILE");
+    assert_lacks(&all, "--secret");
+    assert_lacks(&all, "--keep");
     let sources = world.gateway.cli(["sources", "list", "--json"]).json();
     assert_eq!(
         sources["sources"].as_array().map(Vec::len),
@@ -768,12 +750,10 @@ fn removed_identity_joins_as_another_source() {
     world.gateway.must_cli(["sources", "remove", "channels"]);
     // The identity stays in the state directory, and another invitation does not bring it back.
     let refused = world.join(&world.office.address);
-    assert!(
-        refused.status != 0
-            && refused
-                .all()
-                .contains("plexusctl channels join RELAY --name NAME --source NEW"),
-        "{refused}"
+    assert_ne!(refused.status, 0, "{refused}");
+    assert_contains(
+        &refused.all(),
+        "plexusctl channels join RELAY --name NAME --source NEW",
     );
     let sources = world.gateway.cli(["sources", "list", "--json"]).json();
     assert_eq!(sources["sources"], json!([]), "{sources}");

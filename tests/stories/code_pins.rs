@@ -556,10 +556,8 @@ fn server_whose_script_its_own_calls_change_is_shown_as_that() {
         .must_post(&format!("{EXTENSIONS}/preview"), body);
     let expected = format!("changeable {script} by its own calls in {words}");
     assert_eq!(seen["changeable"], json!([expected]), "{seen}");
-    assert!(
-        seen["pinned"]
-            .to_string()
-            .contains(&digest(&path.join("server.py"))),
-        "{seen}"
+    assert_contains(
+        &seen["pinned"].to_string(),
+        &digest(&path.join("server.py")),
     );
 }

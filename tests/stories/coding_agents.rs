@@ -378,18 +378,14 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
             ("docs/old.txt", "removed")
         ]
     );
-    assert!(
-        files[0]["diff"].as_str().unwrap().contains("+more"),
-        "{read}"
-    );
+    assert_contains(files[0]["diff"].as_str().unwrap(), "+more");
     let some = json!({"changes": id, "paths": ["a.txt", "docs/old.txt"]});
     let item = desk.asked("apply", &some);
     let plan = desk.owner().plan(&item);
     let diff = plan["preview"]["diff"].as_str().expect("a difference");
-    assert!(
-        diff.contains("+more") && diff.contains("-old") && !diff.contains("new"),
-        "{plan}"
-    );
+    assert_contains(diff, "+more");
+    assert_contains(diff, "-old");
+    assert_lacks(diff, "new");
     desk.owner().approve(&item, "once");
     let applied = desk.agent.must(&desk.kind.of("apply"), some.clone());
     // What is applied costs the owner no second card.
@@ -840,10 +836,8 @@ fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
     let item = desk.asked("run", &input);
     let plan = desk.owner().plan(&item).to_string();
     let folder = tools.path().display().to_string();
-    assert!(
-        plan.contains("further programs") && plan.contains(&folder),
-        "{plan}"
-    );
+    assert_contains(&plan, "further programs");
+    assert_contains(&plan, &folder);
     desk.owner().approve(&item, "once");
     let run = desk.kind.of("run");
     desk.agent.must(&run, input);

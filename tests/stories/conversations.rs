@@ -588,11 +588,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     desk.owner().approve(&item, "once");
     terminal.until_shows("approved; it begins");
     terminal.until_shows("echo more >> a.txt");
-    assert!(
-        !terminal.picture().contains("\"kind\""),
-        "{}",
-        terminal.picture()
-    );
+    assert_lacks(&terminal.picture(), "\"kind\"");
     // The model has not answered yet, so this was shown while the run was under way.
     let named = format!("run_{}", item.trim_start_matches("pend_"));
     let listed = desk.gateway.cli(["calls", "list"]);

@@ -3,6 +3,7 @@
 
 use crate::house::{House, READ, report};
 use plexus_tests::programs::{self, Said};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Gateway, binaries};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use std::fs;
@@ -129,11 +130,7 @@ fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
             said.stdout.contains("the audit log is not consistent"),
             "start {start}: {said}"
         );
-        assert!(
-            house.gateway.stderr().contains("audit-heads.jsonl"),
-            "start {start}: {}",
-            house.gateway.stderr()
-        );
+        assert_contains(&house.gateway.stderr(), "audit-heads.jsonl");
         let found = house.gateway.cli(["audit", "verify"]);
         assert_ne!(found.status, 0, "start {start}: {found}");
         let _ = house

@@ -17,10 +17,8 @@ fn the_document_has_what_clients_of_all_dialects_read() {
 
     house.owner().expose("obsidian.vault.read", false);
     let document = house.gateway.client().must_get("/.well-known/plexus");
-    assert!(
-        !document.to_string().contains("obsidian.vault.read"),
-        "unexposed is hidden everywhere"
-    );
+    // Unexposed is hidden everywhere.
+    assert_lacks(&document.to_string(), "obsidian.vault.read");
 }
 
 #[test]
@@ -49,10 +47,7 @@ fn the_document_shows_no_path_and_no_secret() {
         house.gateway.state().to_string_lossy().into_owned(),
         house.gateway.key(),
     ] {
-        assert!(
-            !text.contains(&private),
-            "{private} is in the discovery document"
-        );
+        assert_lacks(&text, &private);
     }
 }
 

@@ -368,10 +368,8 @@ fn a_report_names_nothing_private() {
         agent.pat,
         "agent-with-a-name".to_owned(),
     ];
-    assert!(
-        report.contains("cage of workspace"),
-        "the control: {report}"
-    );
+    // The control.
+    assert_contains(&report, "cage of workspace");
     // Once more with nobody to ask for the sources.
     assert!(house.gateway.stop().success());
     let resting = house.gateway.cli(["doctor", "--report"]).stdout;

@@ -571,11 +571,7 @@ fn worker_reaches_one_socket_by_its_egress() {
         ("app.sock".into(), "no absolute path"),
     ] {
         let refused = add(&path);
-        assert!(
-            refused.text().contains(words),
-            "{}: {refused}",
-            path.display()
-        );
+        assert_contains(&refused.text(), words);
     }
     add(&app).expect_ok();
     let agent = gateway.agent_with("one", &["fixture.send", "fixture.attack"]);

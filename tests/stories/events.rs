@@ -150,10 +150,7 @@ fn changes_of_what_is_seen() {
         assert!(changed["revision"].is_u64(), "{changed}");
     }
     let narrow_frames = hears_narrow.rest(QUIET);
-    assert!(
-        !format!("{narrow_frames:?}").contains("obsidian.vault.read"),
-        "ids outside of the view: {narrow_frames:?}"
-    );
+    assert_lacks(&format!("{narrow_frames:?}"), "obsidian.vault.read");
     owner.revoke("narrow", READ);
     hears_narrow.wait_for("manifest_changed");
     // No change, no frame; nor for another's grant.

@@ -1,7 +1,7 @@
 //! Before anything is parsed: Host, Origin, size, and requests that are no requests.
 
 use crate::house::{House, READ};
-use plexus_tests::texts::assert_lacks;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Gateway, Response, not_run};
 use serde_json::{Value, json};
@@ -220,10 +220,7 @@ fn repeated_header_is_refused_by_its_name() {
         let error = answer.expect_error(400, "internal_error");
         assert_eq!(error["detail"]["field"], name, "{error}");
         let message = error["message"].as_str().expect("words");
-        assert!(
-            message.contains(&format!("Send it once, as `{name}: ")),
-            "{error}"
-        );
+        assert_contains(message, &format!("Send it once, as `{name}: "));
         // The control: once it is judged by its route.
         let once = format!("{head}{name}: one\r\n\r\n");
         let answer = raw(&gateway, once.as_bytes()).expect("an answer");

@@ -150,11 +150,7 @@ fn repositories_that_cannot_be_read_are_refused_when_added() {
         let add = ["sources", "add", "git-repository", &path, "--id", "git"];
         let said = gateway.cli(add);
         assert_eq!(said.status, 1, "{kind}: {}", said.stderr);
-        assert!(
-            said.stderr.contains("of a kind that is not read"),
-            "{}",
-            said.stderr
-        );
+        assert_contains(&said.stderr, "of a kind that is not read");
         let sources = gateway.owner().get("/admin/api/sources").expect_ok();
         assert!(!sources.to_string().contains("git-repository"), "{sources}");
     }

@@ -94,11 +94,7 @@ fn each_form_has_its_material() {
     ] {
         assert!(context[member].is_string(), "{member}: {context}");
     }
-    assert!(
-        context["instruction"]
-            .as_str()
-            .is_some_and(|text| text.contains("plexus list"))
-    );
+    assert_contains(&context["instruction"].to_string(), "plexus list");
 }
 
 #[test]
@@ -456,10 +452,8 @@ fn the_script_writes_through_no_link_that_a_project_holds() {
     machine.sh(line).expect_ok();
     assert_eq!(machine.home.read(".bashrc"), "mine\n");
     let text = machine.project.read("AGENTS.md");
-    assert!(
-        text.contains("<!-- BEGIN PLEXUS -->"),
-        "the control: {text}"
-    );
+    // The control.
+    assert_contains(&text, "<!-- BEGIN PLEXUS -->");
 }
 
 /// A holder of a leaked key that hammers gets no code that outlives its rotation.

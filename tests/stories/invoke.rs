@@ -3,7 +3,7 @@
 use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::folders::{CANARY, SAFE_WORD};
 use plexus_tests::owner::approval;
-use plexus_tests::texts::{assert_lacks, list_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Agent, golden};
 use serde_json::{Value, json};
 
@@ -354,10 +354,9 @@ fn an_effect_asks_and_says_so() {
     let reply = agent.invoke(WRITE, note("a.txt", "a"));
     let error = reply.expect_error(401, "approval_required");
     golden::check("invoke-approval-required", &reply.json());
-    assert!(
-        error["grantStatusUrl"]
-            .as_str()
-            .is_some_and(|url| url.contains(error["pendingId"].as_str().expect("an id")))
+    assert_contains(
+        &error["grantStatusUrl"].to_string(),
+        error["pendingId"].as_str().expect("an id"),
     );
     assert!(!house.workspace.has("a.txt"));
     house
@@ -380,10 +379,8 @@ fn a_preview_is_the_owners() {
     reply.expect_error(401, "approval_required");
     let item = reply.text_at("/error/pendingId");
     let card = house.owner().card(&item);
-    assert!(
-        card["asks"][0]["plan"].to_string().contains(SAFE_WORD),
-        "the owner sees what would be lost: {card:#}"
-    );
+    // The owner sees what would be lost.
+    assert_contains(&card["asks"][0]["plan"].to_string(), SAFE_WORD);
     let status = agent.status(&item);
     assert!(!reply.text().contains(SAFE_WORD) && !status.text().contains(SAFE_WORD));
     house.owner().deny(&item, "no");
@@ -396,11 +393,7 @@ fn a_preview_is_the_owners() {
 fn every_answer_has_its_record() {
     let (house, agent) = House::with_reader("one");
     let reply = agent.must(READ, json!({"path": "notes/private.md"}));
-    assert!(
-        reply["output"]["content"]
-            .as_str()
-            .is_some_and(|text| text.contains(SAFE_WORD))
-    );
+    assert_contains(&reply["output"]["content"].to_string(), SAFE_WORD);
     let id = reply["auditId"].as_str().expect("an id");
     let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
     let event = &event["event"];
@@ -409,12 +402,8 @@ fn every_answer_has_its_record() {
     assert_eq!(event["capabilityId"], READ);
     assert_eq!(event["outcome"], "ok");
     assert_eq!(event["detail"]["phase"], "read");
-    assert!(
-        !event.to_string().contains(SAFE_WORD),
-        "no content in the log: {event}"
-    );
-    assert!(
-        event.to_string().contains("notes/private.md"),
-        "what was touched is in the log: {event}"
-    );
+    // No content in the log.
+    assert_lacks(&event.to_string(), SAFE_WORD);
+    // The log has the path that was touched.
+    assert_contains(&event.to_string(), "notes/private.md");
 }

@@ -6,7 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use plexus_tests::owner::approval;
-use plexus_tests::texts::{assert_contains, list_of, text_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of, text_of};
 use plexus_tests::{
     folders::SAFE_WORD,
     golden,
@@ -634,10 +634,7 @@ fn the_log_is_kept_and_holds_no_credential() {
         &code,
         SAFE_WORD,
     ] {
-        assert!(
-            !text.contains(secret),
-            "a credential is in the log: {secret}"
-        );
+        assert_lacks(&text, secret);
     }
     let said = house
         .gateway

@@ -3,6 +3,7 @@
 use crate::house::{COUNT, Workshop};
 use plexus_tests::Gateway;
 use plexus_tests::log_lines::{self, EVENTS, FIELDS, fault};
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::waiting::until;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,8 +225,6 @@ fn standard_error_has_the_warnings_as_text() {
         said.contains(" warn  worker.ended: ").then_some(said)
     });
     assert!(said.contains(" source=fixture role=reader pid="), "{said}");
-    assert!(
-        !said.contains("daemon.serving"),
-        "nobody's terminal: {said}"
-    );
+    // Nobody's terminal.
+    assert_lacks(&said, "daemon.serving");
 }

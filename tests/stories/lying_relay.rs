@@ -7,6 +7,7 @@ use plexus_channels::crypto::{Content, StateHash, WrapContext};
 use plexus_channels::wire::{KeyState, Post, Wrap};
 use plexus_channels::{ChannelKey, Id, MessageContext, PublicKey};
 use plexus_hostile::lying_relay::{Lies, LyingRelay, Turn};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -249,16 +250,13 @@ fn key_of_a_stranger_reads_and_forges_nothing() {
     );
     assert!(!read.all().contains(FORGED), "the relay forged it: {read}");
     // It stops, and shows both keys.
-    assert!(
-        said.status != 0 && said.all().contains(&key) && said.all().contains(&eves),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), &key);
+    assert_contains(&said.all(), &eves);
     assert!(read.expect_ok().contains(&eves), "{read}");
     let members = world.channels(["members", "sums"]);
-    assert!(
-        !members.expect_ok().contains(&eves),
-        "she is no member: {members}"
-    );
+    // She is no member.
+    assert_lacks(members.expect_ok(), &eves);
     let again = world.channels(["say", "sums", SECRET]);
     assert!(again.status != 0, "{again}");
     // The truth is taken again, and nothing of the secret was sent meanwhile.

@@ -431,10 +431,8 @@ fn blocks_arrive_as_what_they_are() {
         .iter()
         .filter_map(|block| block["text"].as_str())
         .collect();
-    assert!(
-        !texts.concat().contains("iVBORw0KGgo="),
-        "no bytes in a text: {texts:?}"
-    );
+    // No bytes in a text.
+    assert_lacks(&texts.concat(), "iVBORw0KGgo=");
 
     let out = Folder::empty();
     let path = out.path().display().to_string();

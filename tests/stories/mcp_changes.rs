@@ -1,5 +1,6 @@
 //! Lent MCP servers that change, take secrets, or come from a client's file.
 
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
 use serde_json::{Value, json};
 
@@ -98,18 +99,12 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     folder.write("words", "Does yet more");
     notices(&gateway, &agent);
     let compared = gateway.cli(["mcp", "refresh", "rude", "--yes"]);
-    assert!(
-        compared.expect_ok().contains("tool peek: a read"),
-        "{compared}"
-    );
+    assert_contains(compared.expect_ok(), "tool peek: a read");
     agent.must("rude.peek", json!({"path": "/tmp/none"}));
     // A grant of less than the tool does now is not called one without a source.
     gateway.must_cli(["mcp", "refresh", "rude", "--read", "sample", "--yes"]);
     let grants = gateway.cli(["grants"]).all();
-    assert!(
-        grants.contains("does more now than was granted"),
-        "{grants}"
-    );
+    assert_contains(&grants, "does more now than was granted");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! MCP servers at a URL, lent through a source's egress.
 
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
     Folder, Gateway, Terminal,
     mcp_web::{Era, Heard, McpWeb, PIECES, TOKEN, http},
@@ -115,10 +115,7 @@ fn server_at_a_url_serves_after_approval_in_either_era() {
                 std::fs::read(format!("/proc/{}/{what}", worker.pid)).unwrap_or_default()
             };
             let told = [of("cmdline"), of("environ")].concat();
-            assert!(
-                !String::from_utf8_lossy(&told).contains(TOKEN),
-                "{worker:?}"
-            );
+            assert_lacks(&String::from_utf8_lossy(&told), TOKEN);
         }
     }
 }

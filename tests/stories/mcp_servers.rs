@@ -131,12 +131,7 @@ fn real_server_serves_after_approval() {
     assert!(!folder.has("memory.jsonl"), "before the approval");
     gateway.owner().approve(&item, "once");
     let made = agent.must("memory.create_entities", input);
-    assert!(
-        made["output"]["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("tea")),
-        "{made}"
-    );
+    assert_contains(&made["output"]["text"].to_string(), "tea");
     assert!(folder.read("memory.jsonl").contains("tea"));
     // A read, in a process of its own, that finds what the writer has kept.
     let graph = agent.must("memory.read_graph", json!({}));
@@ -354,10 +349,8 @@ fn server_that_dies_or_floods_leaves_the_outcome_unknown() {
     let failed = lent.approved(&agent, "fail", &json!({})).json();
     assert_eq!(failed["error"]["effect"], "done", "{failed:?}");
     let words = failed["error"]["message"].as_str().expect("words");
-    assert!(
-        words.contains("this tool is broken") && !words.contains('\u{202e}'),
-        "{words}"
-    );
+    assert_contains(words, "this tool is broken");
+    assert_lacks(words, "\u{202e}");
     // The next call has a server that is well.
     lent.approved(&agent, "sample", &json!({})).expect_ok();
 }

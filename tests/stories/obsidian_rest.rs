@@ -6,7 +6,7 @@ pub(crate) mod app;
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
 use plexus_protocol::Digest;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, Response, programs::Said};
 use serde_json::{Value, json};
 
@@ -237,10 +237,8 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     );
     let shown = desk.gateway.cli(["approvals", "show", &item]);
     let shown = shown.expect_ok();
-    assert!(
-        shown.contains("better") && !shown.contains('\u{202e}'),
-        "{shown}"
-    );
+    assert_contains(shown, "better");
+    assert_lacks(shown, "\u{202e}");
     assert_eq!(desk.app.text(path).as_deref(), Some("# Plexus\nplan\n"));
     desk.gateway.owner().approve(&item, "once");
     let done = agent.must(WRITE, input.clone());

@@ -3,6 +3,7 @@
 use crate::codex_peer::World;
 use crate::office::{Running, turn_of};
 use plexus_tests::Step;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -24,16 +25,12 @@ fn owner_looks_after_the_channels_of_a_peer() {
     let key = key.shown_fingerprint();
     let listed = channels(&[]);
     let shown = listed.expect_ok();
-    assert!(
-        shown.contains("sums") && shown.contains("pera: the peer is pera at "),
-        "{listed}"
-    );
+    assert_contains(shown, "sums");
+    assert_contains(shown, "pera: the peer is pera at ");
     let members = channels(&["members", "sums"]);
     let shown = members.expect_ok();
-    assert!(
-        shown.contains(&key) && shown.contains("\"pera\" (the peer)"),
-        "{members}"
-    );
+    assert_contains(shown, &key);
+    assert_contains(shown, "\"pera\" (the peer)");
     let read = channels(&["read", "sums"]);
     let shown = read.expect_ok();
     assert!(
@@ -56,10 +53,8 @@ fn owner_looks_after_the_channels_of_a_peer() {
     drop(follows);
     // The owner does not speak as the peer.
     let said = channels(&["say", "sums", "I am the peer."]);
-    assert!(
-        said.status != 0 && said.all().contains("by itself"),
-        "{said}"
-    );
+    assert_ne!(said.status, 0, "{said}");
+    assert_contains(&said.all(), "by itself");
     assert_eq!(peer.heard(channel), ["It is 4."]);
     // Of the key and of leaving agents know nothing: these are the owner's alone.
     let sees = world.gateway.agent_with("guest", &["pera.me"]).sees();

@@ -127,10 +127,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    assert!(
-        shown.contains(&world.pages.path().display().to_string()),
-        "{shown}"
-    );
+    assert_contains(shown, &world.pages.path().display().to_string());
     let item = text_of(&gateway.owner().pending()[0]["pendingId"]);
     let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
     assert!(added.expect_ok().contains("journal serves"), "{added}");

@@ -4,7 +4,7 @@
 use crate::house::{House, WRITE};
 use crate::mcp::waiting;
 use plexus_tests::coding_agents::{Conversation, ask_claude, ask_codex};
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gate, Listener, Model, Step, programs};
 use serde_json::json;
@@ -206,10 +206,8 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
     let went = desk.claude(&model, &everything);
     model.finish();
     let results = model.results().join("\n");
-    assert!(
-        !results.contains(&key) && !results.contains(&pat),
-        "{results}"
-    );
+    assert_lacks(&results, &key);
+    assert_lacks(&results, &pat);
     assert_eq!(results.matches("denied").count(), 4, "{results}");
     assert_contains(&model.results()[4], "A gateway. See");
     let called = |event: &serde_json::Value| event["type"] == "invoke";
@@ -238,10 +236,8 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
     assert_eq!(went.denied(), Vec::<String>::new());
     let results = model.results();
     assert!(results[0].contains("plexusctl 0"), "{results:?}");
-    assert!(
-        results[1].contains(&key) && results[2].contains(&pat),
-        "{results:?}"
-    );
+    assert_contains(&results[1], &key);
+    assert_contains(&results[2], &pat);
     assert!(results[3].contains(&key), "{results:?}");
 }
 
@@ -269,11 +265,7 @@ fn claude_code_in_one_folder_only() {
     let model = Model::start(steps());
     let went = desk.claude(&model, &[]);
     model.finish();
-    assert!(
-        model.results()[0].contains("obsidian.vault.read"),
-        "{}",
-        went.stderr
-    );
+    assert_contains(&model.results()[0], "obsidian.vault.read");
     assert_eq!(went.denied(), Vec::<String>::new());
 
     // Elsewhere it knows nothing of Plexus.

@@ -323,10 +323,7 @@ fn nested_effect_pends_and_happens_once_it_is_approved() {
         let card = owner.card(&item);
         // Its plan could call nobody.
         let preview = card["plan"].to_string() + &card.to_string();
-        assert!(
-            preview.contains("is over, is a plan, or is the owner's own"),
-            "{card}"
-        );
+        assert_contains(&preview, "is over, is a plan, or is the owner's own");
         owner.approve(&item, "once");
         agent.must(PASS, input.clone())["output"].take()
     };

@@ -3,6 +3,7 @@
 use crate::house::{House, READ, WRITE, note};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     programs,
     waiting::{until, until_true},
@@ -156,9 +157,7 @@ fn minimal_agent_lists_asks_and_writes() {
         running.join().expect("an end")
     });
     let told = said.expect_ok();
-    assert!(
-        told.contains("report.txt") && told.contains("plexusctl undo evt_"),
-        "{said}"
-    );
+    assert_contains(told, "report.txt");
+    assert_contains(told, "plexusctl undo evt_");
     assert_eq!(house.workspace.read("hello.md"), "An agent was here.\n");
 }

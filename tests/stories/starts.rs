@@ -62,10 +62,8 @@ fn empty_variable_counts_as_unset() {
     let empty = start("");
     says(&empty, &["another plexusd runs"]);
     let wrong = start("x");
-    assert!(
-        wrong.stderr.contains("invalid value 'x'"),
-        "the control: {wrong}"
-    );
+    // The control.
+    assert_contains(&wrong.stderr, "invalid value 'x'");
     assert_eq!((wrong.status, empty.status), (2, 1), "{wrong}");
 
     let with_empty = |arguments: &[&str], name: &str| {

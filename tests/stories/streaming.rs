@@ -342,10 +342,7 @@ fn owner_lists_and_stops_calls() {
     assert_eq!(ended["result"]["error"]["message"], "The owner stopped it.");
     let gone = workshop.gateway.cli(["calls", "stop", id]);
     gone.expect_status(1);
-    assert!(
-        gone.stderr.contains(&format!("plexusctl audit show {id}")),
-        "{gone}"
-    );
+    assert_contains(&gone.stderr, &format!("plexusctl audit show {id}"));
 }
 
 #[test]

@@ -146,10 +146,7 @@ fn thread_is_shown_to_the_agent_that_began_it_alone() {
         json!({"kind": "said", "role": "user", "text": "Look."})
     );
     assert_eq!(entries[1]["id"], run["calls"][0]["id"], "{read}");
-    assert!(
-        entries[1]["output"].as_str().unwrap().contains("heron"),
-        "{read}"
-    );
+    assert_contains(entries[1]["output"].as_str().unwrap(), "heron");
     assert_eq!(entries[2]["text"], "Seen.");
 
     let other = reader(&desk, "other");

@@ -14,7 +14,7 @@ use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::programs::{self, Said};
 #[cfg(target_os = "linux")]
 use plexus_tests::registry;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Model, Step, binaries};
 use serde_json::json;
@@ -463,10 +463,9 @@ fn lending_a_repository() {
         .iter()
         .map(|sent| sent.to_string())
         .collect();
-    assert!(
-        sent.contains("run.sh") && !sent.contains("q3-offer"),
-        "it was hidden: {sent}"
-    );
+    // It was hidden.
+    assert_contains(&sent, "run.sh");
+    assert_lacks(&sent, "q3-offer");
     let read = |name: &str| std::fs::read_to_string(site.join(name)).expect("a file");
     assert_eq!(read("greet.py"), "print(\"HELLO\")\n");
     assert!(read("run.sh").contains("python3") && !site.join("TODO.md").exists());

@@ -372,10 +372,8 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
             (&json!("change_of"), &json!(whose))
         );
         let warning = plan["warnings"][0].as_str().expect("a warning");
-        assert!(
-            warning.contains("two did not make") && warning.contains(whose),
-            "{card}"
-        );
+        assert_contains(warning, "two did not make");
+        assert_contains(warning, whose);
         let offered: Vec<_> = list_of(&card["choices"])
             .iter()
             .filter(|c| c["refused"].is_null())

@@ -507,11 +507,7 @@ fn a_decision_whose_answer_is_lost_is_told_by_its_item() {
     assert_eq!(agent.status(&item).json()["state"], "approved");
     terminal.keys("q\n");
     assert!(terminal.end().success());
-    assert!(
-        !terminal.picture().contains("elsewhere"),
-        "{}",
-        terminal.picture()
-    );
+    assert_lacks(&terminal.picture(), "elsewhere");
 }
 
 /// One that was late, and was carried out after its item was seen to wait, is nobody else's either.

@@ -287,10 +287,7 @@ fn call_outside_of_a_narrowed_grant_asks() {
         let hour = card["choices"].as_array().expect("choices").iter();
         let hour = hour.clone().find(|one| one["window"] == "1h").expect("it");
         let words = hour["words"].as_str().expect("words");
-        assert!(
-            words.contains("; it replaces any grant that is limited to "),
-            "{words}"
-        );
+        assert_contains(words, "; it replaces any grant that is limited to ");
         owner.approve(&item, "once");
         agent.must(id, input.clone());
         // The yes is used.
@@ -673,10 +670,7 @@ fn approval_is_not_narrowed_past_its_own_call() {
     };
     let refused = under("elsewhere");
     assert_eq!(refused.status, 422, "{refused}");
-    assert!(
-        refused.text_at("/error/message").contains("“path”"),
-        "{refused}"
-    );
+    assert_contains(&refused.text_at("/error/message"), "“path”");
     assert_eq!(house.owner().pending().len(), 1, "it still waits");
     // The control: one that the call lies within.
     under("notes").expect_ok();

@@ -661,10 +661,7 @@ fn manifest_that_asks_for_more_is_refused() {
         .must_post("/admin/api/sources/fixture/disable", json!({}));
     let gone = agent.invoke(FILE, json!({"text": "x"}));
     let error = gone.expect_error(404, "unknown_capability");
-    assert!(
-        error["message"].to_string().contains("fixture.echo"),
-        "{gone}"
-    );
+    assert_contains(&error["message"].to_string(), "fixture.echo");
 }
 
 /// The manifest of recorded gateways, but for a workflow whose verbs are fewer than its member's, which is not valid here.

@@ -2,6 +2,7 @@
 
 use super::account::Newcomer;
 use plexus_tests::programs;
+use plexus_tests::texts::assert_contains;
 use std::fs;
 use tempfile::TempDir;
 
@@ -33,10 +34,7 @@ pub(super) fn releases(newcomer: &Newcomer) {
     programs::run(sums).expect_ok();
     let formula = fs::read_to_string(find("plexus.rb")).expect("the formula");
     let sum = fs::read_to_string(find(".sha256")).expect("the sum");
-    assert!(
-        formula.contains(sum.split(' ').next().expect("a digest")),
-        "{formula}"
-    );
+    assert_contains(&formula, sum.split(' ').next().expect("a digest"));
     // Again: the same bytes.
     let first = fs::read(&tarball).expect("the tarball");
     newcomer
@@ -68,10 +66,7 @@ pub(super) fn releases(newcomer: &Newcomer) {
         .path();
     let plexusd = folder.join("bin/plexusd").to_string_lossy().into_owned();
     let version = newcomer.types(&[&plexusd, "--version"]);
-    assert!(
-        version.expect_ok().contains(env!("CARGO_PKG_VERSION")),
-        "{version}"
-    );
+    assert_contains(version.expect_ok(), env!("CARGO_PKG_VERSION"));
     // Its workers are found beside it, and their cages hold.
     let home = place.path().join("home");
     let gateway = newcomer.plexusd(&plexusd, &home);
