@@ -188,9 +188,7 @@ fn no_page_of_a_form_keeps_anybody_out() {
         for (name, text) in fields {
             browser.fill(&format!("{form} [name={name}]"), text);
         }
-        browser
-            .see(&format!("{form} > .acts [type=submit]"))
-            .click();
+        browser.click(&format!("{form} > .acts [type=submit]"));
         let seen = match address {
             "/connect" => "#card".to_owned(),
             _ => format!("{form} [data-previewed]"),
@@ -201,9 +199,7 @@ fn no_page_of_a_form_keeps_anybody_out() {
             browser.see(&format!("{seen} a[target=_blank]")).click();
             browser.reads(&seen, "What you would add: notes");
             keeps_nobody_out(browser, "a server that is signed in at");
-            browser
-                .see(&format!("{form}:not([data-fresh]) [value=add]"))
-                .click();
+            browser.click(&format!("{form}:not([data-fresh]) [value=add]"));
             browser.reads("#notes", "Added — notes");
         }
     }

@@ -144,9 +144,7 @@ fn requests_that_a_grant_answers_too_are_told() {
     browser.go(&format!("{}/approvals/{}", scene.page(), items[1]));
     browser.reads(".verdict", "Approved");
     agent.must(READ, json!({"path": "b.md"}));
-    browser
-        .see(".verdict a[href^='/admin/activity?agent=my-cc']")
-        .click();
+    browser.click(".verdict a[href^='/admin/activity?agent=my-cc']");
     browser.reads(".calls", "read b.md");
     scene.all_is_well();
 }

@@ -70,16 +70,12 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
     // Another folder than the one that was shown: the digest is not of this.
     let other = Folder::empty();
     browser.fill("#m-folders", &format!("pages={}", other.path().display()));
-    browser
-        .see(&format!("{form}:not([data-fresh]) [value=add]"))
-        .click();
+    browser.click(&format!("{form}:not([data-fresh]) [value=add]"));
     let _ = browser.see(&format!("{form} [data-notice]"));
     assert_eq!(added(), json!([]));
     browser.fill("#m-folders", &format!("pages={}", pages.path().display()));
     browser.see(&format!("{form} [value=preview]")).click();
-    browser
-        .see(&format!("{form}:not([data-fresh]) [value=add]"))
-        .click();
+    browser.click(&format!("{form}:not([data-fresh]) [value=add]"));
     browser.reads("#notes", "Added — journal");
     browser.reads("#card", "What agents see of it");
     let agent = scene.gateway.agent_with("a", &["journal.find"]);
@@ -133,9 +129,7 @@ fn server_is_looked_at_before_it_is_lent() {
     browser.see("#reads [value=peek]").click();
     browser.see("#reads [value=preview]").click();
     let _ = browser.see("#reads [value=peek]:checked");
-    browser
-        .see(&format!("{form}:not([data-fresh]) [value=add]"))
-        .click();
+    browser.click(&format!("{form}:not([data-fresh]) [value=add]"));
     browser.reads("#notes", "Added — rude");
     let lent = scene.owner().get("/admin/api/extensions/rude").expect_ok();
     assert_eq!(lent["reads"], json!(["peek"]));

@@ -377,9 +377,7 @@ fn grants_are_filtered_sorted_and_many_revoked() {
         read(agent).expect_ok();
     }
     for (who, what) in [one, two] {
-        browser
-            .see(&format!("[aria-label='{who}: {what}']"))
-            .click();
+        browser.click(&format!("[aria-label='{who}: {what}']"));
     }
     browser.see(revoke).click();
     browser.reads("#notes", "Revoked: 2");
@@ -456,9 +454,7 @@ fn activity_is_filtered_and_keeps_its_place() {
     browser.see("#card a.button[href*='before=']").click();
     browser.reads(".calls", "two created yes.md");
     browser.reads(".calls", "one read a.md");
-    browser
-        .see("#card p.acts a.button[href='/admin/activity']")
-        .click();
+    browser.click("#card p.acts a.button[href='/admin/activity']");
     browser.loses("#card p.acts a.button[href='/admin/activity']");
     #[rustfmt::skip]
     let rows = [
@@ -577,13 +573,9 @@ fn troubles_stand_on_the_first_page() {
     browser.see(unknown).click();
     browser.reads("#card .why", "Nobody knows whether this happened.");
     let settle = "[data-send^='/unsettled/'][data-body*='true']";
-    browser
-        .see(&format!("article:not([data-fresh]) {settle}"))
-        .click();
+    browser.click(&format!("article:not([data-fresh]) {settle}"));
     browser.reads(settle, "Really record that it happened");
-    browser
-        .see(&format!("{settle}[data-sure-now]:not([data-fresh])"))
-        .click();
+    browser.click(&format!("{settle}[data-sure-now]:not([data-fresh])"));
     browser.reads("#notes", "Recorded: it happened");
     browser.loses("[data-send^='/unsettled/']");
     let settled = owner.audited(|event| event["detail"]["happened"] == true);
@@ -795,9 +787,7 @@ fn pages_say_what_is_allowed_and_used() {
     assert!(reach.contains(&path(&scene.workspace)));
     assert!(!reach.contains(&path(&scene.fixture)), "{reach}");
     // Who holds a capability: the number leads to these grants alone.
-    browser
-        .see("[href='/admin/grants?capability=workspace.read']")
-        .click();
+    browser.click("[href='/admin/grants?capability=workspace.read']");
     browser.reads("#card h2", "Grants");
     assert_eq!(texts("[data-label=agent]"), ["my-cc"]);
     assert_eq!(texts("[data-label=allowed]"), ["workspace.read"]);
@@ -821,9 +811,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     let page = |call: &str| format!("{}/activity/{call}", scene.page());
     let change = call("changed");
     browser.go(&page(&change));
-    browser
-        .see(&format!("[href='/admin/approvals/{item}']"))
-        .click();
+    browser.click(&format!("[href='/admin/approvals/{item}']"));
     browser.reads("#card .verdict", "Approved");
     browser.go(&page(&change));
     browser.see("#difference [href$='/review']").click();
@@ -847,9 +835,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.go(&page(&change));
     browser.see("#difference [href$='/undo']").click();
     browser.reads(".diff .del", "two");
-    browser
-        .see("article:not([data-fresh]) [data-send^='/undo/']")
-        .click();
+    browser.click("article:not([data-fresh]) [data-send^='/undo/']");
     browser.reads("#notes", "Taken back. See it, or take it back");
     browser.see("#notes a").click();
     let _ = browser.see("#card a[href$='/undo']");

@@ -238,9 +238,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
     browser.see("#agents").click();
     browser.see("td a.agent").click();
     browser.see("#give summary").click();
-    browser
-        .see("#give-what option[value='workspace.write']")
-        .click();
+    browser.click("#give-what option[value='workspace.write']");
     browser.fill("#give-under", "Notes");
     browser.see("#card section:last-of-type h3").click();
     let other = scene.another_browser();
@@ -335,9 +333,7 @@ fn a_row_that_moves_takes_no_act() {
         "something was under the pointer each time"
     );
     // Positive control: pressed once it has come to rest, it is done.
-    browser
-        .see("article:not([data-fresh]) [data-send='/revoke']")
-        .click();
+    browser.click("article:not([data-fresh]) [data-send='/revoke']");
     browser.reads("#notes", "Revoked");
 }
 
@@ -364,9 +360,7 @@ fn pages_follow_what_happens() {
     browser.reads(".calls", "claude read b.md");
     browser.see("#grants").click();
     browser.reads("#card", "workspace.write");
-    browser
-        .see("article:not([data-fresh]) [data-body*='workspace.write']")
-        .click();
+    browser.click("article:not([data-fresh]) [data-body*='workspace.write']");
     browser.reads("#notes", "Revoked — claude: workspace.write");
     browser.loses("[data-body*='workspace.write']");
     agent.must_ask(WRITE, note("c.md", "c\n"));
@@ -388,9 +382,7 @@ fn pages_follow_what_happens() {
         "",
         "nothing is chosen by the way"
     );
-    browser
-        .see("#give-what option[value='workspace.write']")
-        .click();
+    browser.click("#give-what option[value='workspace.write']");
     browser.fill("#give-under", "Notes");
     browser.see("#give [type=submit]").click();
     browser.reads("#notes", "Granted to claude: workspace.write");
@@ -464,14 +456,10 @@ fn each_kind_works_by_what_is_printed() {
         ] {
             browser.reads(&format!("label:has([value='{capability}'])"), words);
         }
-        browser
-            .see("[name=capabilities][value='workspace.read']")
-            .click();
+        browser.click("[name=capabilities][value='workspace.read']");
         let is_trusted = kind == "script";
         if is_trusted {
-            browser
-                .see(&format!("[name=standing][value='{WRITE}']"))
-                .click();
+            browser.click(&format!("[name=standing][value='{WRITE}']"));
         }
         browser.see("[data-form-page] [type=submit]").click();
         browser.reads("#card h2", &format!("{id} is connected"));

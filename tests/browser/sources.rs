@@ -42,9 +42,7 @@ fn is_well(scene: &Scene) {
 }
 
 fn act(browser: &Browser, id: &str, act: &str) {
-    browser
-        .see(&format!("[data-source='{id}'] [data-act='{act}']"))
-        .click();
+    browser.click(&format!("[data-source='{id}'] [data-act='{act}']"));
 }
 
 fn change(browser: &Browser, id: &str) {
@@ -143,9 +141,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     act(browser, "notes", "remove");
     browser.reads("[data-source=notes]", "Really remove it");
     assert_eq!(source(&scene, "notes")["enabled"], true);
-    browser
-        .see("[data-source=notes] [data-act=remove]:not([data-fresh])")
-        .click();
+    browser.click("[data-source=notes] [data-act=remove]:not([data-fresh])");
     browser.loses("[data-source=notes]");
     assert_eq!(source(&scene, "notes"), Value::Null);
     // One that is gone already is not said to be disabled.

@@ -56,9 +56,7 @@ fn long_names_fit_and_two_windows_agree() {
     // A field that has the focus is not drawn again.
     browser.see("#say").click();
     browser.press("From the first window.");
-    browser
-        .see("article:not([data-fresh]) [data-form-send] button")
-        .click();
+    browser.click("article:not([data-fresh]) [data-form-send] button");
     browser.reads("#notes", "Said");
     browser.reads(".calls", "From the first window.");
     let typed = browser.run("return document.getElementById('say').value");
@@ -154,11 +152,9 @@ fn run_is_followed_as_it_speaks_and_stopped() {
     browser.see("#card a[href='/admin/runs']").click();
     browser.reads("#card", "ends");
     let _ = browser.see(&format!("#card a[href='/admin/runs/{}']", runs[1]));
-    browser
-        .see(&format!(
-            "article:not([data-fresh]) [data-send='/calls/{waits}/stop']"
-        ))
-        .click();
+    browser.click(&format!(
+        "article:not([data-fresh]) [data-send='/calls/{waits}/stop']"
+    ));
     browser.loses(&format!("#card a[href='/admin/runs/{}']", runs[1]));
     assert_eq!(
         answer(&agents[1], &runs[1])["result"]["error"]["code"],
@@ -252,9 +248,7 @@ fn conversation_and_board_are_ended() {
     browser.see("#runs").click();
     browser.reads("#card", "turns left: 3");
     let end = format!("[data-send='/calls/{}/stop']", talks[0].0);
-    browser
-        .see(&format!("article:not([data-fresh]) {end}"))
-        .click();
+    browser.click(&format!("article:not([data-fresh]) {end}"));
     browser.reads("#notes", "Ended");
     browser.loses(&end);
     let refused = says(&talks[0].1, "m2").expect_error(409, "not_accepting_input");
@@ -281,9 +275,7 @@ fn conversation_and_board_are_ended() {
     browser.reads("#card tbody", "running");
     browser.reads("#card header + p", "under way");
     let stop = "#card header button.no";
-    browser
-        .see("article:not([data-fresh]) header button.no")
-        .click();
+    browser.click("article:not([data-fresh]) header button.no");
     browser.reads(stop, "Really end its runs");
     // Once is not enough.
     assert_contains(&browser.text("#card tbody"), "running");

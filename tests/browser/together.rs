@@ -137,9 +137,7 @@ fn sets_mix_no_agents_and_leave_alone_what_asks_each_time() {
         let row = format!("#card .rows li:has([href$='/approvals/{item}'])");
         browser.reads(&row, verdict);
     }
-    browser
-        .see("#card [href^='/admin/activity?agent=one']")
-        .click();
+    browser.click("#card [href^='/admin/activity?agent=one']");
     browser.reads(".calls", "was denied workspace.write by you (not today)");
 }
 

@@ -237,6 +237,11 @@ impl Browser {
     pub fn see(&self, selector: &str) -> Element<'_> {
         until(selector, || self.sees(selector))
     }
+    /// Presses the pointer on the first element of a selector, once it is shown.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        self.see(selector).click();
+    }
     /// Types into the first element of a selector, once it is shown: anew where the page was drawn meanwhile.
     #[track_caller]
     pub fn fill(&self, selector: &str, text: &str) {
