@@ -22,25 +22,7 @@ fn a_connect_grants_reads_and_skips_effects() {
 }
 
 #[test]
-fn types_of_agents() {
-    let house = House::open();
-    for (given, kept) in [
-        (json!("claude-code"), Some("claude-code")),
-        (json!("Codex"), Some("generic")),
-        (json!("in-context"), Some("in-context")),
-        (json!(null), None),
-    ] {
-        let mut body = json!({"agentId": "typed", "capabilities": []});
-        if !given.is_null() {
-            body["agentType"] = given;
-        }
-        let reply = house.owner().connect_as(body).expect_ok();
-        assert_eq!(reply["agentType"].as_str(), kept);
-    }
-}
-
-#[test]
-fn names_of_agents() {
+fn names_types_windows_and_capabilities_of_a_connect() {
     let house = House::open();
     let connect = |id: Value| {
         house
@@ -72,11 +54,38 @@ fn names_of_agents() {
         .owner()
         .connect_as(json!({"capabilities": []}))
         .expect_error(400, "internal_error");
-}
 
-#[test]
-fn capabilities_of_a_connect() {
-    let house = House::open();
+    // A type that is not known becomes generic.
+    for (given, kept) in [
+        (json!("claude-code"), Some("claude-code")),
+        (json!("Codex"), Some("generic")),
+        (json!("in-context"), Some("in-context")),
+        (json!(null), None),
+    ] {
+        let mut body = json!({"agentId": "typed", "capabilities": []});
+        if !given.is_null() {
+            body["agentType"] = given;
+        }
+        let reply = house.owner().connect_as(body).expect_ok();
+        assert_eq!(reply["agentType"].as_str(), kept);
+    }
+
+    // The windows are those of a grant.
+    let connect = |window: Value| {
+        house
+            .owner()
+            .connect_as(json!({"agentId": "w", "capabilities": [READ], "trustWindow": window}))
+    };
+    for kind in ["1h", "1d", "until-revoked"] {
+        let reply = connect(json!({"kind": kind})).expect_ok();
+        assert_eq!(reply["granted"][0]["trustWindow"]["kind"], kind);
+    }
+    let once = connect(json!({"kind": "once"})).expect_ok();
+    assert_eq!(once["skipped"], json!([READ]));
+    connect(json!({"kind": "2y"})).expect_error(400, "internal_error");
+    connect(json!({"kind": "custom", "ms": -1})).expect_error(400, "internal_error");
+
+    // Unknown capabilities are refused by name.
     let unknown = house
         .owner()
         .connect_as(json!({"agentId": "x", "capabilities": [READ, "nope.read"]}));
@@ -128,24 +137,6 @@ fn reach() {
         old.gateway.agent_with("old", &[READ]).sees(),
         ["workspace.how-to-use", READ]
     );
-}
-
-#[test]
-fn windows_of_a_connect() {
-    let house = House::open();
-    let connect = |window: Value| {
-        house
-            .owner()
-            .connect_as(json!({"agentId": "w", "capabilities": [READ], "trustWindow": window}))
-    };
-    for kind in ["1h", "1d", "until-revoked"] {
-        let reply = connect(json!({"kind": kind})).expect_ok();
-        assert_eq!(reply["granted"][0]["trustWindow"]["kind"], kind);
-    }
-    let once = connect(json!({"kind": "once"})).expect_ok();
-    assert_eq!(once["skipped"], json!([READ]));
-    connect(json!({"kind": "2y"})).expect_error(400, "internal_error");
-    connect(json!({"kind": "custom", "ms": -1})).expect_error(400, "internal_error");
 }
 
 /// Elevated writes may stand by the owner's explicit choice; what executes never does (docs/design.md#ceilings).

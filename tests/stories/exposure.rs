@@ -39,28 +39,6 @@ fn exposure_is_listed_and_set() {
     assert_eq!(event["detail"]["enabled"], false);
 }
 
-#[test]
-fn bodies_that_are_none() {
-    let house = House::open();
-    for path in [
-        "/admin/api/exposure/workspace.read",
-        "/admin/api/default-grant/workspace.read",
-    ] {
-        for body in [
-            "{}",
-            r#"{"enabled":"no","defaultGrant":1}"#,
-            "{nope",
-            "null",
-        ] {
-            let request = house.owner().client.request("POST", path);
-            request
-                .bytes(body)
-                .send()
-                .expect_error(400, "internal_error");
-        }
-    }
-}
-
 /// A tick that the console offers; it gives no right.
 #[test]
 fn a_default_grant_is_a_tick() {
@@ -72,6 +50,25 @@ fn a_default_grant_is_a_tick() {
     );
     let agent = house.gateway.agent("new");
     agent.must_ask(READ, report());
+
+    // Bodies that are none, of a tick and of an exposure.
+    for path in [
+        "/admin/api/exposure/workspace.read",
+        "/admin/api/default-grant/workspace.read",
+    ] {
+        for body in [
+            "{}",
+            r#"{"enabled":"no","defaultGrant":1}"#,
+            "{nope",
+            "null",
+        ] {
+            let request = owner.client.request("POST", path);
+            request
+                .bytes(body)
+                .send()
+                .expect_error(400, "internal_error");
+        }
+    }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::{Terminal, golden, owner::approval, texts::assert_contains};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn what_stands_gives_a_token_at_once() {
-    let (_house, agent) = House::with_reader("one");
+    let (house, agent) = House::with_reader("one");
     for wish in [
         json!("allow"),
         json!({"decision": "allow"}),
@@ -34,12 +34,21 @@ fn what_stands_gives_a_token_at_once() {
         "grants-token",
         &agent.ask(json!({READ: "allow"})).expect_ok(),
     );
-}
 
-/// Nothing is allowed without an act of the owner, reads included (docs/design.md#trust).
-#[test]
-fn what_was_never_granted_pends() {
-    let (house, agent) = House::with_agent("new");
+    // Beside it, a capability that is not granted pends.
+    let reply = agent
+        .ask(json!({READ: "allow", WRITE: "allow"}))
+        .expect_ok();
+    assert_eq!(reply["pending"], json!([WRITE]));
+    assert_eq!(
+        reply["partialToken"]["scopes"],
+        json!([{"id": READ, "verbs": ["read"]}])
+    );
+    let token = reply["partialToken"]["token"].as_str().expect("a token");
+    agent.invoke_with(token, READ, report()).expect_ok();
+
+    // Nothing is allowed without an act of the owner, reads included (docs/design.md#trust).
+    let agent = house.gateway.agent("new");
     let reply = agent.ask(json!({READ: "allow"})).expect_ok();
     assert_eq!(reply["status"], "grant_pending_user");
     let item = reply["pendingId"].as_str().expect("an id");
@@ -65,12 +74,10 @@ fn an_effect_pends_with_words_for_the_owner() {
     );
     let card = house.owner().card(item);
     assert_eq!(card["agentPurpose"], "Save the weekly report");
-}
 
-#[test]
-fn a_purpose_is_cut_and_cannot_break_a_line() {
-    let (house, agent) = House::with_reader("one");
-    let reply = agent
+    // A purpose is cut, and cannot break a line.
+    let reply = house
+        .reader("two")
         .ask(json!({WRITE: {"decision": "allow", "purpose": "x".repeat(500)}}))
         .expect_ok();
     let item = reply["pendingId"].as_str().expect("an id");
@@ -155,21 +162,6 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
 }
 
 #[test]
-fn what_stands_is_given_beside_what_waits() {
-    let (_house, agent) = House::with_reader("one");
-    let reply = agent
-        .ask(json!({READ: "allow", WRITE: "allow"}))
-        .expect_ok();
-    assert_eq!(reply["pending"], json!([WRITE]));
-    assert_eq!(
-        reply["partialToken"]["scopes"],
-        json!([{"id": READ, "verbs": ["read"]}])
-    );
-    let token = reply["partialToken"]["token"].as_str().expect("a token");
-    agent.invoke_with(token, READ, report()).expect_ok();
-}
-
-#[test]
 fn ids_outside_of_the_view_are_declined_alike() {
     let house = House::open();
     let owner = house.owner();
@@ -245,6 +237,22 @@ fn bodies_that_are_no_request() {
     }
     send(r#"{"grants":{"workspace.read":"allow"}}"#).expect_ok();
     assert!(house.owner().pending().is_empty());
+
+    // The session comes in the header or the body.
+    let client = house.gateway.client();
+    let body = json!({"sessionId": agent.session, "grants": {READ: "allow"}});
+    client.put("/grants", body.clone()).expect_ok();
+    client
+        .with("x-plexus-session", &nobody("sess_"))
+        .put("/grants", body)
+        .expect_error(401, "session_expired");
+    client
+        .put("/grants", json!({"grants": {READ: "allow"}}))
+        .expect_error(401, "session_expired");
+    // The shape is looked at before the session.
+    client
+        .put("/grants", json!({"grants": {}}))
+        .expect_error(400, "schema_validation_failed");
 }
 
 /// Read as an object, an empty array would be a constraint without parts: none.
@@ -273,45 +281,6 @@ fn an_array_is_no_constraint_of_the_owners() {
         }
     }
     assert!(owner.grants().is_empty());
-}
-
-#[test]
-fn the_session_comes_in_the_header_or_the_body() {
-    let (house, agent) = House::with_reader("one");
-    let client = house.gateway.client();
-    let body = json!({"sessionId": agent.session, "grants": {READ: "allow"}});
-    client.put("/grants", body.clone()).expect_ok();
-    client
-        .with("x-plexus-session", &nobody("sess_"))
-        .put("/grants", body)
-        .expect_error(401, "session_expired");
-    client
-        .put("/grants", json!({"grants": {READ: "allow"}}))
-        .expect_error(401, "session_expired");
-    // The shape is looked at before the session.
-    client
-        .put("/grants", json!({"grants": {}}))
-        .expect_error(400, "schema_validation_failed");
-}
-
-#[test]
-fn an_agent_may_only_shorten() {
-    let (house, agent) = House::with_agent("wisher");
-    let wish = |window: Value| {
-        let reply = agent
-            .ask(json!({READ: {"decision": "allow", "trustWindow": window}}))
-            .expect_ok();
-        let item = reply["pendingId"].as_str().expect("it pends").to_owned();
-        let card = house.owner().card(&item);
-        house.owner().deny(&item, "only looking");
-        card["requestedTrustWindow"].clone()
-    };
-    assert_eq!(wish(json!({"kind": "1h"}))["kind"], "1h");
-    let long = wish(json!({"kind": "until-revoked"}));
-    assert_ne!(
-        long["kind"], "until-revoked",
-        "longer than the class default is cut: {long}"
-    );
 }
 
 #[test]

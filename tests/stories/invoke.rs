@@ -15,21 +15,6 @@ fn token(agent: &Agent, ids: &[&str]) -> String {
 }
 
 #[test]
-fn a_read_returns_what_is_there() {
-    let (_house, agent) = House::with_reader("one");
-    let token = token(&agent, &[READ]);
-    let reply = agent.invoke_with(&token, READ, report());
-    let body = reply.expect_ok();
-    golden::check("invoke-read", &body);
-    let by_session = agent.must(READ, report());
-    assert_eq!(by_session["output"], body["output"]);
-    assert!(
-        by_session["grant"]["token"].is_string(),
-        "a token comes with it: {by_session}"
-    );
-}
-
-#[test]
 fn listings_and_searches() {
     let (_house, agent) = House::with_reader("one");
     let list = agent.must("workspace.list", json!({}));
@@ -50,6 +35,18 @@ fn listings_and_searches() {
     assert_eq!(hits["output"]["hits"][0]["relativePath"], "Ideas.md");
     assert_eq!(hits["output"]["hits"][0]["line"], 3);
     assert_eq!(hits["output"]["truncated"], false);
+
+    // A read returns the content that is there.
+    let token = token(&agent, &[READ]);
+    let reply = agent.invoke_with(&token, READ, report());
+    let body = reply.expect_ok();
+    golden::check("invoke-read", &body);
+    let by_session = agent.must(READ, report());
+    assert_eq!(by_session["output"], body["output"]);
+    assert!(
+        by_session["grant"]["token"].is_string(),
+        "a token comes with it: {by_session}"
+    );
 }
 
 #[test]
@@ -130,11 +127,18 @@ fn a_token_opens_its_scopes_and_nothing_else() {
         .invoke_with(&token, "nope.read", json!({}))
         .expect_error(404, "unknown_capability");
     assert!(!house.workspace.has("a.txt"));
-}
 
-#[test]
-fn sessions_that_do_not_live() {
-    let (house, agent) = House::with_reader("one");
+    // Nor what is not exposed.
+    house.owner().expose(READ, false);
+    // Its token names it, so it is told; its session knows of nothing.
+    agent
+        .invoke_with(&token, READ, report())
+        .expect_error(403, "capability_unexposed");
+    agent.must_fail(READ, report(), 404, "unknown_capability");
+    house.owner().expose(READ, true);
+    agent.invoke_with(&token, READ, report()).expect_ok();
+
+    // A session that does not live opens no call.
     let client = house
         .gateway
         .client()
@@ -190,21 +194,6 @@ fn what_an_agent_may_not_know_of_is_unknown() {
 }
 
 #[test]
-fn what_is_not_exposed_is_refused() {
-    let (house, agent) = House::with_reader("one");
-    let token = token(&agent, &[READ]);
-    agent.invoke_with(&token, READ, report()).expect_ok();
-    house.owner().expose(READ, false);
-    // Its token names it, so it is told; its session knows of nothing.
-    agent
-        .invoke_with(&token, READ, report())
-        .expect_error(403, "capability_unexposed");
-    agent.must_fail(READ, report(), 404, "unknown_capability");
-    house.owner().expose(READ, true);
-    agent.invoke_with(&token, READ, report()).expect_ok();
-}
-
-#[test]
 fn inputs_that_do_not_fit() {
     let (_house, agent) = House::with_reader("one");
     let token = token(&agent, &[READ]);
@@ -233,12 +222,8 @@ fn inputs_that_do_not_fit() {
     let by_session = agent.invoke(READ, json!({}));
     by_session.expect_error(422, "schema_validation_failed");
     agent.invoke_with(&token, READ, report()).expect_ok();
-}
 
-/// Clients may say more than a read asks for; what changes something is taken at its word.
-#[test]
-fn more_than_a_read_asks_for() {
-    let (_house, agent) = House::with_reader("one");
+    // Clients may say more than a read asks for. An effect is taken at its word.
     for (id, input) in [
         (READ, json!({"path": "report.txt", "extra": 1})),
         ("workspace.list", json!({"extra": null})),

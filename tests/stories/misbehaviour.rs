@@ -7,18 +7,6 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[test]
-fn answers_travel_as_they_are() {
-    let (_workshop, agent) = Workshop::with_reader("one");
-    let reply = agent.invoke("fixture.garbage", json!({"how": "well"}));
-    reply.expect_ok();
-    // The worker's own bytes, down to how a number is written.
-    assert!(
-        reply.text().contains(r#"{"fine": [1, 2.50, "\u00e9"]}"#),
-        "{reply}"
-    );
-}
-
-#[test]
 fn answers_that_are_none() {
     let (_workshop, agent) = Workshop::with_reader("one");
     for how in ["text", "two", "half", "deep", "empty", "frame", "length"] {
@@ -28,6 +16,32 @@ fn answers_that_are_none() {
         assert!(!reply.text().contains("this is no JSON"), "{reply}");
         // The next worker is a fresh one.
         agent.must("fixture.echo", json!({"text": how}));
+    }
+
+    // The control: an answer that is one travels as it is.
+    let reply = agent.invoke("fixture.garbage", json!({"how": "well"}));
+    reply.expect_ok();
+    // The worker's own bytes, down to how a number is written.
+    assert!(
+        reply.text().contains(r#"{"fine": [1, 2.50, "\u00e9"]}"#),
+        "{reply}"
+    );
+
+    // A read that kills its worker is not tried for ever.
+    let reply = agent.invoke("fixture.crash", json!({}));
+    assert_eq!(reply.at("/ok"), false, "{reply}");
+    assert_eq!(reply.at("/error/effect"), "none");
+    agent.must("fixture.echo", json!({"text": "alive"}));
+
+    // Failures that the source names.
+    for (reason, code) in [
+        ("denied", "permission_denied"),
+        ("unavailable", "source_unavailable"),
+        ("not_found", "transport_error"),
+        ("internal", "internal_error"),
+    ] {
+        let reply = agent.invoke("fixture.fail", json!({"reason": reason}));
+        reply.expect_error(200, code);
     }
 }
 
@@ -110,29 +124,6 @@ fn answers_that_are_too_large() {
     let reply = big(3 * 1024 * 1024);
     let error = reply.expect_error(200, "transport_error");
     assert_eq!(error["detail"]["reason"], "too_large");
-}
-
-#[test]
-fn a_read_that_kills_its_worker_is_not_tried_for_ever() {
-    let (_workshop, agent) = Workshop::with_reader("one");
-    let reply = agent.invoke("fixture.crash", json!({}));
-    assert_eq!(reply.at("/ok"), false, "{reply}");
-    assert_eq!(reply.at("/error/effect"), "none");
-    agent.must("fixture.echo", json!({"text": "alive"}));
-}
-
-#[test]
-fn failures_of_the_source() {
-    let (_workshop, agent) = Workshop::with_reader("one");
-    for (reason, code) in [
-        ("denied", "permission_denied"),
-        ("unavailable", "source_unavailable"),
-        ("not_found", "transport_error"),
-        ("internal", "internal_error"),
-    ] {
-        let reply = agent.invoke("fixture.fail", json!({"reason": reason}));
-        reply.expect_error(200, code);
-    }
 }
 
 /// A time-out is an error, never an empty result.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[test]
 fn a_token_is_exchanged_for_a_fresh_one() {
-    let (_house, agent) = House::with_reader("one");
+    let (house, agent) = House::with_reader("one");
     let old = agent.token(&[READ, "obsidian.vault.read"]);
     let new = agent.refresh(&old).expect_ok();
     assert_ne!(new["jti"], old["jti"]);
@@ -20,6 +20,18 @@ fn a_token_is_exchanged_for_a_fresh_one() {
     let call = |token: &serde_json::Value| agent.invoke_with(token, READ, report());
     call(&old).expect_error(401, "token_revoked");
     call(&new).expect_ok();
+    // Another session of the same agent may take it over.
+    agent.another_session().refresh(&new).expect_ok();
+
+    // A grant that was revoked drops out.
+    let token = agent.token(&[READ]);
+    house.owner().revoke("one", READ);
+    agent.refresh(&token).expect_error(401, "token_revoked");
+    // The reading was taken back: the next request asks.
+    assert_eq!(
+        agent.ask(json!({READ: "allow"})).expect_ok()["status"],
+        "grant_pending_user"
+    );
 }
 
 #[test]
@@ -52,28 +64,6 @@ fn the_order_of_refusals() {
         refresh(Some(jwt), &dead.to_string()).expect_error(401, "session_expired");
     }
     refresh(Some(jwt), &body.to_string()).expect_ok();
-}
-
-#[test]
-fn another_session_of_the_same_agent_may_take_it_over() {
-    let (_house, agent) = House::with_reader("one");
-    let token = agent.token(&[READ]);
-    agent.another_session().refresh(&token).expect_ok();
-}
-
-#[test]
-fn what_is_no_longer_granted_drops_out() {
-    let (house, agent) = House::with_reader("one");
-    let owner = house.owner();
-    owner.expose("workspace.list", true);
-    let token = agent.token(&[READ]);
-    owner.revoke("one", READ);
-    agent.refresh(&token).expect_error(401, "token_revoked");
-    // The reading was taken back: the next request asks.
-    assert_eq!(
-        agent.ask(json!({READ: "allow"})).expect_ok()["status"],
-        "grant_pending_user"
-    );
 }
 
 #[test]

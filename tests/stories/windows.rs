@@ -23,18 +23,23 @@ fn the_owner_chooses_the_window() {
 /// An agent can only shorten: what it asked for is what the card offers, and what a token of a standing grant lasts.
 #[test]
 fn an_agent_may_ask_for_less() {
-    let (_house, agent) = House::with_reader("one");
+    let (house, agent) = House::with_reader("one");
     let asks = |kind: &str| {
         let wish = json!({"decision": "allow", "trustWindow": {"kind": kind}});
         let reply = agent.ask(json!({WRITE: wish}));
-        reply.at("/pendingNarration/0/defaultTrustWindow/kind")
+        let item = reply.text_at("/pendingId");
+        let wanted = house.owner().card(&item)["requestedTrustWindow"]["kind"].take();
+        house.owner().deny(&item, "only looking");
+        (
+            reply.at("/pendingNarration/0/defaultTrustWindow/kind"),
+            wanted,
+        )
     };
-    assert_eq!(asks("1h"), "1h");
-    assert_eq!(
-        asks("until-revoked"),
-        "1d",
-        "longer than the default of a write"
-    );
+    assert_eq!(asks("1h"), (json!("1h"), json!("1h")));
+    // Longer than the default of a write.
+    let (offered, wanted) = asks("until-revoked");
+    assert_eq!(offered, "1d");
+    assert_ne!(wanted, "until-revoked");
 
     let custom = json!({"kind": "custom", "ms": 60_000});
     let less = agent
