@@ -49,10 +49,7 @@ fn a_code_is_redeemed_once() {
     };
     world.ok(Command::Connect(connect.clone()));
     world.ok(enroll("first"));
-    assert_eq!(
-        world.run(enroll("second")).unwrap_err(),
-        Refusal::CodeConsumed
-    );
+    world.refuses(enroll("second"), Refusal::CodeConsumed);
     assert_eq!(
         world
             .open(&connect.agent, Some(secret("second")))
@@ -75,15 +72,9 @@ fn a_code_ends_with_its_time_or_with_a_newer_one() {
     };
     world.ok(Command::Connect(old.clone()));
     world.ok(Command::Connect(new.clone()));
-    assert_eq!(
-        world.run(enroll(old.code)).unwrap_err(),
-        Refusal::UnknownCode
-    );
+    world.refuses(enroll(old.code), Refusal::UnknownCode);
     world.later(plexus_trust::CODE_MS);
-    assert_eq!(
-        world.run(enroll(new.code)).unwrap_err(),
-        Refusal::CodeExpired
-    );
+    world.refuses(enroll(new.code), Refusal::CodeExpired);
     let fresh = world.connect_command("a", &[]);
     world.ok(Command::Connect(fresh.clone()));
     world.later(plexus_trust::CODE_MS - 1);
@@ -448,10 +439,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
         session: session(n),
         client: (None, None),
     };
-    assert_eq!(
-        world.run(open(&caller.agent, 7_000)).unwrap_err(),
-        gateways_own()
-    );
+    world.refuses(open(&caller.agent, 7_000), gateways_own());
     world.ok(open(&nested, 7_001));
     let called = world.through(
         &nested,
@@ -470,10 +458,7 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
             "{agent}"
         );
     }
-    assert_eq!(
-        world.run(open(&nested, 7_002)).unwrap_err(),
-        Refusal::SessionExpired
-    );
+    world.refuses(open(&nested, 7_002), Refusal::SessionExpired);
     assert!(world.allowed(&namesake, READ, &json!({})));
 }
 

@@ -32,14 +32,8 @@ fn once_is_one_call_with_one_input() {
     );
     assert_eq!(first.state_token, Some(secret("world")));
     world.begin(first.clone()).unwrap();
-    assert_eq!(
-        world.begin(second).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
-    assert_eq!(
-        world.begin(first).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
+    assert_eq!(world.begin(second).unwrap_err(), NO_GRANT);
+    assert_eq!(world.begin(first).unwrap_err(), NO_GRANT);
     assert!(world.pends(&who, WRITE, &input));
 }
 
@@ -49,10 +43,7 @@ fn a_once_read_is_disclosed_once() {
     world.approved(&who, READ, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
     assert!(world.read(permit.clone()).is_ok());
-    assert_eq!(
-        world.read(permit).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
+    assert_eq!(world.read(permit).unwrap_err(), NO_GRANT);
 }
 
 #[test]
@@ -104,10 +95,7 @@ fn an_item_without_input_needs_a_window_or_any_input() {
         world.permit(&who, WRITE, &json!({"n": 2})),
     );
     world.begin(one).unwrap();
-    assert_eq!(
-        world.begin(two).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
+    assert_eq!(world.begin(two).unwrap_err(), NO_GRANT);
 }
 
 #[test]
@@ -142,10 +130,7 @@ fn an_approval_names_the_card_it_saw() {
     world.ok(Command::PlanAgain { item: item.clone() });
     assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanMaking);
     world.plan(&item, WRITE, Verb::Write);
-    assert_eq!(
-        world.run(Command::Approve(seen)).unwrap_err(),
-        Refusal::CardChanged
-    );
+    world.refuses(Command::Approve(seen), Refusal::CardChanged);
     assert!(world.approve(&item, ONCE).is_ok());
     world.gone(&item);
 }
@@ -376,10 +361,7 @@ fn a_run_that_was_refused_is_over() {
     world.ok(not_made());
     let outcome = OutcomeKind::Refused;
     assert_eq!(world.item_state(&item), ItemState::Over { outcome });
-    assert_eq!(
-        world.begin(permit).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
+    assert_eq!(world.begin(permit).unwrap_err(), NO_GRANT);
     assert!(world.pends(&who, WRITE, &input), "a new wish");
     assert_eq!(world.run(not_made()).unwrap_err(), Refusal::NoSuchItem);
 }
@@ -455,10 +437,7 @@ fn one_denial_is_taken_back_by_its_request() {
     // Once, and only while it refuses something.
     assert_eq!(world.run(end(&slip_item)).unwrap_err(), Refusal::NoSuchItem);
     world.later(DENIAL_MS);
-    assert_eq!(
-        world.run(end(&meant_item)).unwrap_err(),
-        Refusal::NoSuchItem
-    );
+    world.refuses(end(&meant_item), Refusal::NoSuchItem);
 }
 
 /// A denial keeps a digest: whether a narrowing covers its input, nobody can tell. A limit of calls covers every input.
@@ -550,22 +529,13 @@ fn an_agent_withdraws_its_own_items_only() {
     let (who, other) = (world.member("a", &[]), world.member("b", &[]));
     let item = world.ask(&who, WRITE, &json!({}));
 
-    assert_eq!(
-        world.run(withdraw(&other.agent, &item)).unwrap_err(),
-        Refusal::NoSuchItem
-    );
+    world.refuses(withdraw(&other.agent, &item), Refusal::NoSuchItem);
     world.approve(&item, ONCE).unwrap();
     let permit = world.permit(&who, WRITE, &json!({}));
     world.ok(withdraw(&who.agent, &item));
-    assert_eq!(
-        world.begin(permit).unwrap_err(),
-        Refusal::GrantRequired { constraint: None }
-    );
+    assert_eq!(world.begin(permit).unwrap_err(), NO_GRANT);
     assert_eq!(world.item_state(&item).wire(), "expired");
-    assert_eq!(
-        world.run(withdraw(&who.agent, &item)).unwrap_err(),
-        Refusal::NoSuchItem
-    );
+    world.refuses(withdraw(&who.agent, &item), Refusal::NoSuchItem);
 }
 
 #[test]
@@ -616,10 +586,7 @@ fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
     world.approve(&holds, ONCE).unwrap();
     let seen = world.approval(&waits, ONCE);
     world.ok(Command::Launch);
-    assert_eq!(
-        world.run(Command::Approve(seen)).unwrap_err(),
-        Refusal::CardChanged
-    );
+    world.refuses(Command::Approve(seen), Refusal::CardChanged);
     world.plan(&waits, WRITE, Verb::Write);
     assert!(world.approve(&waits, ONCE).is_ok());
     let again = world.again(&who);
@@ -819,7 +786,7 @@ fn requests_that_only_read_are_answered_by_a_grant_that_covers_them() {
     let by_gateway = world.by_gateway(&who, &run, READ, &note("b.md"));
     assert!(world.read(granted(by_gateway)).is_ok());
     let again = world.by_gateway(&who, &run, READ, &note("b.md"));
-    assert_eq!(refused(again), Refusal::GrantRequired { constraint: None });
+    assert_eq!(refused(again), NO_GRANT);
     for item in [&both, &write, &of_other] {
         assert_eq!(world.item_state(item), ItemState::Pending);
     }
@@ -872,11 +839,8 @@ fn read_that_a_grant_answered_is_made_by_that_grant_alone() {
             false => world.later(3_600_000),
         }
         let late = refused(world.by_gateway(&who, &item, READ, &input));
-        assert_eq!(late, Refusal::GrantRequired { constraint: None });
+        assert_eq!(late, NO_GRANT);
         let read = world.read(permit);
-        assert_eq!(
-            read.unwrap_err(),
-            Refusal::GrantRequired { constraint: None }
-        );
+        assert_eq!(read.unwrap_err(), NO_GRANT);
     }
 }

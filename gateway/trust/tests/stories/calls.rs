@@ -17,7 +17,7 @@ fn standing(
 #[test]
 fn the_writer_decides_last() {
     type Change = fn(&mut World, &Who, &str);
-    let no_grant = Refusal::GrantRequired { constraint: None };
+    let no_grant = NO_GRANT;
     let changes: [(&str, Change, &Refusal); 6] = [
         (
             "revoked",

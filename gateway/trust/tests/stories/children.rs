@@ -276,10 +276,7 @@ fn only_staged_capabilities_of_other_sources_are_asked_for() {
     world.ok(expose(RUN, false));
     let request = world.request(&who, vec![entry_for(&[RUN], 1)]);
     let unknown = "\"notes.run\" is no capability of another source that works on a copy";
-    assert_eq!(
-        world.run(Command::Request(request)).unwrap_err(),
-        Refusal::Invalid(unknown.into())
-    );
+    world.refuses(Command::Request(request), Refusal::Invalid(unknown.into()));
 }
 
 #[test]
@@ -327,8 +324,7 @@ fn changed_source_of_a_child_is_called_no_more() {
         let held = board.child("held");
         board.world.ok(change);
         assert!(matches!(board.verdict(RUN, "more"), Verdict::Refuse(_)));
-        let no_grant = Refusal::GrantRequired { constraint: None };
-        assert_eq!(board.world.say(held, "held").unwrap_err(), no_grant);
+        assert_eq!(board.world.say(held, "held").unwrap_err(), NO_GRANT);
     }
     // The control: what is seen unchanged changes nothing.
     let mut board = Board::open(2);

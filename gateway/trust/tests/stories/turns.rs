@@ -235,9 +235,7 @@ fn what_ends_an_approval_ends_its_turns() {
         assert!(matches!(talk.state(), BoundedState::Void { .. }), "{name}");
         let why = match name {
             "agent revoked" | "key rotated" | "restored from a backup" => Refusal::SessionExpired,
-            "another folder" | "more is hidden" | "another profile" => {
-                Refusal::GrantRequired { constraint: None }
-            }
+            "another folder" | "more is hidden" | "another profile" => NO_GRANT,
             _ => no_turn("it was ended"),
         };
         assert_eq!(talk.world.say(held, "m").unwrap_err(), why, "{name}");

@@ -26,6 +26,7 @@ pub(crate) const HOUR: u64 = 60 * MINUTE;
 pub(crate) const DAY: u64 = 24 * HOUR;
 
 pub(crate) const ONCE: Option<TrustWindow> = Some(TrustWindow::Once);
+pub(crate) const NO_GRANT: Refusal = Refusal::GrantRequired { constraint: None };
 
 pub(crate) const READ: &str = "notes.read";
 pub(crate) const SEARCH: &str = "notes.search";
@@ -254,6 +255,10 @@ impl World {
     pub(crate) fn invalid(&mut self, command: Command) {
         let done = self.run(command);
         assert!(matches!(done, Err(Refusal::Invalid(_))), "{done:?}");
+    }
+    #[track_caller]
+    pub(crate) fn refuses(&mut self, command: Command, why: Refusal) {
+        assert_eq!(self.run(command).unwrap_err(), why);
     }
     /// The source of the notes as it is kept.
     pub(crate) fn notes(&self) -> &Source {
