@@ -70,18 +70,6 @@ fn an_effect_has_an_intent_and_an_outcome() {
     );
 }
 
-#[test]
-fn refusals_are_in_the_log() {
-    let (house, agent) = House::with_reader("one");
-    let token = agent.token(&[READ]);
-    let refused = agent.invoke_with(&token, "workspace.list", json!({}));
-    refused.expect_error(401, "grant_required");
-    let id = refused.text_at("/auditId");
-    let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
-    assert_eq!(event["event"]["outcome"], "denied");
-    assert_eq!(event["event"]["detail"]["code"], "grant_required");
-}
-
 /// Credentials that fail leave a trace each, by kind and without their text, and so does asking for another's item (D12).
 #[test]
 fn failed_credentials_are_in_the_log() {
@@ -115,6 +103,15 @@ fn failed_credentials_are_in_the_log() {
     for mark in [&pat, &key, jwt] {
         assert_lacks(&json!(denied()).to_string(), mark);
     }
+
+    // So does a call beyond a token.
+    let token = agent.token(&[READ]);
+    let refused = agent.invoke_with(&token, "workspace.list", json!({}));
+    refused.expect_error(401, "grant_required");
+    let id = refused.text_at("/auditId");
+    let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
+    assert_eq!(event["event"]["outcome"], "denied");
+    assert_eq!(event["event"]["detail"]["code"], "grant_required");
 }
 
 /// Nothing that an agent read or wrote is in the log, the daemon's talk or an index beside it.

@@ -391,30 +391,6 @@ impl PeerCommand {
     }
 }
 
-/// What `plexus <id> a b` means depends on the order in which a schema arrives.
-#[test]
-fn the_peers_command_maps_positional_arguments() {
-    let (house, agent) = House::with_reader("cli");
-    let command = PeerCommand::start(house.gateway.port(), &agent.pat);
-    for (id, words, input) in [
-        (READ, &["report.txt"][..], report()),
-        (
-            WRITE,
-            &["a.txt", "a"],
-            json!({"path": "a.txt", "content": "a"}),
-        ),
-        ("workspace.list", &["notes"], json!({"path": "notes"})),
-        (
-            "obsidian.vault.read",
-            &["Ideas.md"],
-            json!({"path": "Ideas.md"}),
-        ),
-        ("obsidian.vault.search", &["idea"], json!({"query": "idea"})),
-    ] {
-        assert_eq!(command.positional(id, words), input, "{id}");
-    }
-}
-
 /// A long call is made without waiting and followed at the URL of its run, with both credentials.
 #[test]
 fn the_peers_command_follows_a_run() {
@@ -427,7 +403,7 @@ fn the_peers_command_follows_a_run() {
 }
 
 #[test]
-fn the_peers_command_lists_and_reads() {
+fn the_peers_command_lists_reads_asks_and_waits() {
     let (house, agent) = House::with_reader("cli");
     let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     let list = command.list();
@@ -452,13 +428,28 @@ fn the_peers_command_lists_and_reads() {
     assert!(text.as_str().is_some_and(|text| !text.is_empty()));
     let (status, _) = command.call("nope.read", json!({}), false);
     assert_eq!(status, 1);
-}
 
-#[test]
-fn the_peers_command_asks_and_waits() {
-    let (house, agent) = House::with_reader("cli");
+    // Words become the fields of an input.
+    for (id, words, input) in [
+        (READ, &["report.txt"][..], report()),
+        (
+            WRITE,
+            &["a.txt", "a"],
+            json!({"path": "a.txt", "content": "a"}),
+        ),
+        ("workspace.list", &["notes"], json!({"path": "notes"})),
+        (
+            "obsidian.vault.read",
+            &["Ideas.md"],
+            json!({"path": "Ideas.md"}),
+        ),
+        ("obsidian.vault.search", &["idea"], json!({"query": "idea"})),
+    ] {
+        assert_eq!(command.positional(id, words), input, "{id}");
+    }
+
+    // It asks, and waits for the owner.
     let owner = house.owner();
-    let command = PeerCommand::start(house.gateway.port(), &agent.pat);
     let (status, asked) = command.call(WRITE, note("a.txt", "a"), false);
     assert_eq!(status, 75, "{asked}");
     let item = asked["pendingId"].as_str().expect("an id").to_owned();

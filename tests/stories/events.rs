@@ -95,6 +95,11 @@ fn the_owner_hears_of_items_and_of_events() {
     assert_eq!(appended["auditType"], "invoke");
     assert_eq!(appended["capabilityId"], READ);
     assert_eq!(appended["outcome"], "ok");
+
+    // A dead session hears nothing more.
+    let stream = agent.events();
+    house.owner().revoke_agent("one");
+    assert!(stream.ends(), "a dead session hears nothing more");
 }
 
 /// D2: an agent hears its own, and no frame carries a token.
@@ -158,25 +163,6 @@ fn changes_of_what_is_seen() {
     assert!(!kinds(&hears_wide.rest(QUIET)).contains(&"manifest_changed"));
 }
 
-#[test]
-fn runs_tell_their_end() {
-    let (_workshop, agent) = Workshop::with_reader("one");
-    let stream = agent.events();
-    let reply =
-        agent.invoke_body(json!({"id": "fixture.long", "input": {"ms": 50}, "async": true}));
-    let resolved = stream.wait_for("invoke_resolved");
-    assert_eq!(resolved["runId"], reply.at("/run/runId"));
-    assert_eq!(resolved["status"], "succeeded");
-}
-
-#[test]
-fn a_streams_end() {
-    let (house, agent) = House::with_reader("one");
-    let stream = agent.events();
-    house.owner().revoke_agent("one");
-    assert!(stream.ends(), "a dead session hears nothing more");
-}
-
 /// E10: the health of a source is told.
 #[test]
 fn sources_tell_their_state() {
@@ -214,6 +200,14 @@ fn a_preview_is_in_no_frame() {
         assert!(said.contains(&item), "they tell of this item: {said}");
         assert!(!said.contains("only the card"), "{said}");
     }
+
+    // A run tells its end.
+    let stream = agent.events();
+    let reply =
+        agent.invoke_body(json!({"id": "fixture.long", "input": {"ms": 50}, "async": true}));
+    let resolved = stream.wait_for("invoke_resolved");
+    assert_eq!(resolved["runId"], reply.at("/run/runId"));
+    assert_eq!(resolved["status"], "succeeded");
 }
 
 /// Whatever ends a token, its agent hears of it and why, and then no more.

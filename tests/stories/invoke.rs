@@ -66,6 +66,21 @@ fn without_credentials() {
     client
         .post("/invoke", json!({}))
         .expect_error(401, "grant_required");
+
+    // The owner's own session, which is no agent's, calls nothing; it is told what is switched off.
+    let key = json!({"connectionKey": house.gateway.key()});
+    let opened = client.post("/link/handshake", key).expect_ok();
+    let session = opened["sessionId"].as_str().expect("a session");
+    let call = |id: &str| {
+        client.with("x-plexus-session", session).post(
+            "/invoke",
+            json!({"id": id, "input": {"path": "report.txt"}}),
+        )
+    };
+    call(READ).expect_error(404, "unknown_capability");
+    call("nope.read").expect_error(404, "unknown_capability");
+    house.owner().expose(READ, false);
+    call(READ).expect_error(403, "capability_unexposed");
 }
 
 #[test]
@@ -234,26 +249,6 @@ fn inputs_that_do_not_fit() {
     let mut misspelt = note("a.txt", "a");
     misspelt["ifDigset"] = json!("absent");
     agent.must_fail(WRITE, misspelt, 422, "schema_validation_failed");
-}
-
-/// The owner's own session, which is no agent's, calls nothing; it is told what is switched off.
-#[test]
-fn the_owners_nameless_session_calls_nothing() {
-    let house = House::open();
-    let key = json!({"connectionKey": house.gateway.key()});
-    let client = house.gateway.client();
-    let opened = client.post("/link/handshake", key).expect_ok();
-    let session = opened["sessionId"].as_str().expect("a session");
-    let call = |id: &str| {
-        client.with("x-plexus-session", session).post(
-            "/invoke",
-            json!({"id": id, "input": {"path": "report.txt"}}),
-        )
-    };
-    call(READ).expect_error(404, "unknown_capability");
-    call("nope.read").expect_error(404, "unknown_capability");
-    house.owner().expose(READ, false);
-    call(READ).expect_error(403, "capability_unexposed");
 }
 
 #[test]

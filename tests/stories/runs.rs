@@ -127,6 +127,23 @@ fn who_may_read_a_run() {
     }
     let token = one.token(&["fixture.echo"]);
     one.bearing(&token).get(&path).expect_ok();
+
+    // A revoked token reads no run, and the run goes on.
+    let token = one.token(&[LONG]);
+    let bearing = one.bearing(&token);
+    let reply = bearing.post(
+        "/invoke",
+        json!({"id": LONG, "input": {"ms": 400}, "async": true}),
+    );
+    reply.expect_status(202);
+    let path = format!("/invoke/status?runId={}", reply.text_at("/run/runId"));
+    bearing.get(&path).expect_ok();
+    bearing.must_post("/grants/revoke", json!({"jti": token["jti"]}));
+    bearing.get(&path).expect_error(403, "session_expired");
+    assert_eq!(
+        finished(&one.client(), &reply.at("/run"))["status"],
+        "succeeded"
+    );
 }
 
 #[test]
@@ -182,26 +199,6 @@ fn eight_runs_at_once() {
     agent.must("fixture.echo", json!({"text": "still here"}));
     start(&workshop.reader("two"), 1);
     assert_eq!(runs.len(), 8);
-}
-
-#[test]
-fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
-    let (_workshop, agent) = Workshop::with_reader("one");
-    let token = agent.token(&[LONG]);
-    let bearing = agent.bearing(&token);
-    let reply = bearing.post(
-        "/invoke",
-        json!({"id": LONG, "input": {"ms": 400}, "async": true}),
-    );
-    reply.expect_status(202);
-    let path = format!("/invoke/status?runId={}", reply.text_at("/run/runId"));
-    bearing.get(&path).expect_ok();
-    bearing.must_post("/grants/revoke", json!({"jti": token["jti"]}));
-    bearing.get(&path).expect_error(403, "session_expired");
-    assert_eq!(
-        finished(&agent.client(), &reply.at("/run"))["status"],
-        "succeeded"
-    );
 }
 
 /// While an effect runs, its key gives the run, as it is now; afterwards what became of it.

@@ -47,6 +47,20 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
     let again = done["undo"].as_str().expect("an id").to_owned();
     agent.must_approved(&house.owner(), UNDO, json!({ "id": again }));
     assert_eq!(house.workspace.read("a.md"), "new\n");
+
+    // A file that was created goes with the folders made for it.
+    house.workspace.write("kept/other.md", "other\n");
+    let (deep, _) = write(&agent, "kept/new/deep/a.md", "text\n");
+    let (second, _) = write(&agent, "kept/new/b.md", "text\n");
+    take_back(&house, &deep);
+    assert!(!house.workspace.has("kept/new/deep"), "it was empty");
+    assert!(house.workspace.has("kept/new/b.md"));
+    let removed = take_back(&house, &second);
+    assert!(!house.workspace.has("kept/new/b.md"));
+    assert!(house.workspace.has("kept/other.md"));
+    // Taking the removal back makes it again.
+    take_back(&house, removed["auditId"].as_str().expect("an id"));
+    assert_eq!(house.workspace.read("kept/new/b.md"), "text\n");
 }
 
 #[test]
@@ -80,23 +94,6 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
     take_back(&house, outcome["id"].as_str().expect("an id"));
     assert_eq!(house.workspace.read("a.md"), "two\n");
     assert!(offered(), "it is there again");
-}
-
-#[test]
-fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
-    let (house, agent) = House::with_writer("one", &[WRITE]);
-    house.workspace.write("kept/other.md", "other\n");
-    let (deep, _) = write(&agent, "kept/new/deep/a.md", "text\n");
-    let (second, _) = write(&agent, "kept/new/b.md", "text\n");
-    take_back(&house, &deep);
-    assert!(!house.workspace.has("kept/new/deep"), "it was empty");
-    assert!(house.workspace.has("kept/new/b.md"));
-    let removed = take_back(&house, &second);
-    assert!(!house.workspace.has("kept/new/b.md"));
-    assert!(house.workspace.has("kept/other.md"));
-    // Taking the removal back makes it again.
-    take_back(&house, removed["auditId"].as_str().expect("an id"));
-    assert_eq!(house.workspace.read("kept/new/b.md"), "text\n");
 }
 
 #[test]
