@@ -1,6 +1,6 @@
 //! Lent MCP servers that change, take secrets, or come from a client's file.
 
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
 use serde_json::{Value, json};
 
