@@ -1,4 +1,4 @@
-//! What a text holds, said with the text where it is not so.
+//! What a text or a value holds, said with it where it is not so.
 
 use serde_json::Value;
 
@@ -44,4 +44,28 @@ pub fn assert_contains(whole: &str, part: &str) {
 #[track_caller]
 pub fn assert_lacks(whole: &str, part: &str) {
     assert!(!whole.contains(part), "{part:?} is in:\n{whole}");
+}
+
+/// Holds that a value has all that `wanted` has: of an object these members, of a list as many things, each like its own.
+/// A member that is wanted as null may be missing.
+///
+/// # Panics
+/// When it has not.
+#[track_caller]
+pub fn assert_like(whole: &Value, wanted: &Value) {
+    assert!(is_like(whole, wanted), "not like {wanted}:\n{whole:#}");
+}
+
+fn is_like(whole: &Value, wanted: &Value) -> bool {
+    match (whole, wanted) {
+        (Value::Object(_), Value::Object(members)) => {
+            let mut members = members.iter();
+            members.all(|(name, wanted)| is_like(&whole[name], wanted))
+        }
+        (Value::Array(list), Value::Array(wanted)) => {
+            let mut both = list.iter().zip(wanted);
+            list.len() == wanted.len() && both.all(|(one, wanted)| is_like(one, wanted))
+        }
+        _ => whole == wanted,
+    }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod hosts;
 
 use hosts::{Https, authority, echo};
-use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, text_of};
 use plexus_tests::{
     Agent, Builder, Folder, Gateway,
     waiting::{until, until_true},
@@ -374,11 +374,7 @@ fn tunnel_goes_to_listed_hosts_only() {
     let listed = net.connect(&format!("127.0.0.1:{echo}"));
     says(&listed, "200", "over and out");
     let line = net.audited(echo, "admitted");
-    assert_eq!(
-        (&line["bytesIn"], &line["bytesOut"]),
-        (&json!(12), &json!(12)),
-        "{line}"
-    );
+    assert_like(&line, &json!({"bytesIn": 12, "bytesOut": 12}));
     let elsewhere = Https::start();
     for to in [
         format!("127.0.0.1:{}", elsewhere.port),
@@ -614,11 +610,7 @@ fn worker_reaches_one_socket_by_its_egress() {
         let mut lines = lines.flatten();
         lines.find(|line| line["host"] == json!(app) && line["verdict"] == "admitted")
     });
-    assert_eq!(
-        (&line["port"], &line["bytesIn"]),
-        (&json!(0), &json!(12)),
-        "{line}"
-    );
+    assert_like(&line, &json!({"port": 0, "bytesIn": 12}));
 }
 
 /// Beside the one address and port that the worker may reach: another address, IPv6, datagrams, an address that another

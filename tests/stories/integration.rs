@@ -4,7 +4,7 @@
 use crate::house::{House, READ, report};
 use plexus_tests::coding_agents::{ask_claude, claude};
 use plexus_tests::programs::{self, Said};
-use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, list_of};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
 use serde_json::{Value, json};
@@ -45,10 +45,8 @@ fn each_form_has_its_material() {
         json!([READ]),
         "live standing grants only"
     );
-    assert_eq!(
-        (&first["alreadyEnrolled"], &first["reissued"]),
-        (&json!(false), &json!(false))
-    );
+    let like = json!({"alreadyEnrolled": false, "reissued": false});
+    assert_like(&first, &like);
     let files: Vec<(&str, u64)> = list_of(&first["files"])
         .iter()
         .map(|file| {
@@ -73,10 +71,8 @@ fn each_form_has_its_material() {
     connect(&house, "gen", Some("generic"));
     let generic = material(&house, "gen").expect_ok();
     let setup = format!("curl -fsSL {base}/integration/gen/setup.sh | bash");
-    assert_eq!(
-        (&generic["setupCommand"], &generic["installCommand"]),
-        (&json!(setup), &json!(setup))
-    );
+    let like = json!({"setupCommand": setup, "installCommand": setup});
+    assert_like(&generic, &like);
     let enroll = generic["enrollCommand"].as_str().expect("a command");
     let launcher = house.gateway.state().join("agents/gen/bin/plexus");
     let code = generic["enrollCode"].as_str().expect("a code");
@@ -132,10 +128,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
 
     // Another form is kept, and keeps a reissue from happening.
     let other = material(&house, "plain?as=generic&reissue=1").expect_ok();
-    assert_eq!(
-        (&other["agentType"], &other["reissued"]),
-        (&json!("generic"), &json!(false))
-    );
+    assert_like(&other, &json!({"agentType": "generic", "reissued": false}));
     assert_eq!(
         material(&house, "plain?as=bogus").expect_ok()["agentType"],
         "generic"
@@ -143,10 +136,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
     agent.must(READ, report());
 
     let again = material(&house, "plain?reissue=yes").expect_ok();
-    assert_eq!(
-        (&again["alreadyEnrolled"], &again["reissued"]),
-        (&json!(true), &json!(true))
-    );
+    assert_like(&again, &json!({"alreadyEnrolled": true, "reissued": true}));
     agent.must_fail(READ, report(), 401, "session_expired");
     plexus_tests::agent::handshake(&client, pat).expect_error(401, "session_expired");
     let fresh = redeem(&again["enrollCode"]).expect_ok();

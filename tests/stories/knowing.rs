@@ -6,7 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use plexus_tests::owner::approval;
-use plexus_tests::texts::{assert_contains, assert_lacks, list_of, text_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, list_of, text_of};
 use plexus_tests::{
     folders::SAFE_WORD,
     golden,
@@ -182,16 +182,10 @@ fn what_an_agent_did_is_told_in_words() {
     let asked = json(&["my-cc", "--only", "asked"]);
     let lines = asked["calls"].as_array().map(Vec::len);
     assert_eq!(lines, Some(4), "{asked}");
-    assert_eq!(
-        (&asked["totals"]["asked"], &asked["more"]),
-        (&json!(3), &json!(false))
-    );
+    assert_like(&asked, &json!({"totals": {"asked": 3}, "more": false}));
     for limit in ["1", "2"] {
         let asked = json(&["my-cc", "--only", "asked", "--limit", limit]);
-        assert_eq!(
-            (&asked["totals"]["asked"], &asked["more"]),
-            (&json!(3), &json!(true))
-        );
+        assert_like(&asked, &json!({"totals": {"asked": 3}, "more": true}));
     }
     let ends = house.gateway.cli(["activity", "--since", "tomorrow"]);
     assert!(ends.expect_status(64).stderr.contains("yesterday"));

@@ -2,7 +2,7 @@
 
 use crate::egress::{found_in_memory, memory_holds};
 use plexus_tests::home_app::{HomeApp, TOKEN};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like};
 use plexus_tests::{Agent, Folder, Gateway, Response, waiting::until_true};
 use serde_json::{Value, json};
 use std::{
@@ -346,11 +346,8 @@ fn failure_of_the_app_has_a_code_and_words() {
         }
     }
     let told = read("get", "429").json()["error"]["detail"].clone();
-    assert_eq!(
-        (&told["retryAfterSeconds"], &told["answer"]),
-        (&json!(7), &json!("slow down")),
-        "{told}"
-    );
+    let like = json!({"retryAfterSeconds": 7, "answer": "slow down"});
+    assert_like(&told, &like);
     assert_eq!(
         read("data", "words").json()["error"]["detail"]["reason"],
         "not_json"

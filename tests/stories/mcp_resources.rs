@@ -2,7 +2,7 @@
 
 use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, server, waiting};
 use crate::mcp_servers::packages;
-use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, list_of};
 use plexus_tests::{
     Agent, Folder, Gateway, McpClient, Model, Step, coding_agents::Conversation, programs,
     waiting::until,
@@ -29,15 +29,8 @@ fn methods(agent: &Agent, source: &str) -> Vec<String> {
 #[track_caller]
 fn refused(answer: &plexus_tests::Response, words: &str) {
     let error = &answer.json()["error"];
-    assert_eq!(
-        (&error["code"], &error["effect"], &error["detail"]["reason"]),
-        (
-            &json!("transport_error"),
-            &json!("none"),
-            &json!("server_refused")
-        ),
-        "{answer}"
-    );
+    let like = json!({"code": "transport_error", "effect": "none", "detail": {"reason": "server_refused"}});
+    assert_like(error, &like);
     assert_contains(error["message"].as_str().expect("words"), words);
 }
 
@@ -287,11 +280,8 @@ fn answers_of_resources_and_prompts_come_as_what_they_are() {
     refused(&read(&[("resources.read", missing)]), "no such thing");
     let broken = r#""error":{"code":-32603,"message":"out of order"}"#;
     let failed = read(&[("resources.read", broken)]).json()["error"].clone();
-    assert_eq!(
-        (&failed["effect"], &failed["detail"]["reason"]),
-        (&json!("done"), &json!("tool_failed")),
-        "{failed}"
-    );
+    let like = json!({"effect": "done", "detail": {"reason": "tool_failed"}});
+    assert_like(&failed, &like);
     // One page, its last, is longer than a list may be.
     let many: Vec<_> = (0..20_000)
         .map(|n| format!(r#"{{"uri":"a://{n}","name":"{}"}}"#, "long ".repeat(10)))

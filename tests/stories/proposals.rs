@@ -4,7 +4,7 @@ use crate::house::{House, READ, report, tips};
 use nix::sys::signal::Signal;
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::terminal::Terminal;
-use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
+use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, text_of};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -132,12 +132,8 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
     assert!(added.expect_ok().contains("journal serves"), "{added}");
     let status = agent.status(&item).expect_ok();
-    assert_eq!(status["state"], "approved", "{status}");
-    assert_eq!(
-        status["register"]["registered"],
-        json!(["journal.find", "journal.how-to"]),
-        "{status}"
-    );
+    let like = json!({"state": "approved", "register": {"registered": ["journal.find", "journal.how-to"]}});
+    assert_like(&status, &like);
     // Its command says so, also where it did not wait.
     let waited = gateway.plexus("coder", ["wait", &item]);
     assert_contains(waited.expect_ok(), "journal is added: ");
@@ -888,17 +884,9 @@ fn proposing_answers_as_the_wire_has_it() {
     // A denial with its words, and what waits no longer.
     let item = waits["pendingId"].as_str().expect("an item");
     let denied = world.gateway.owner().deny(item, "no");
-    assert_eq!(
-        (&denied["ok"], &denied["kind"]),
-        (&json!(true), &json!("register")),
-        "{denied}"
-    );
+    assert_like(&denied, &json!({"ok": true, "kind": "register"}));
     let status = agent.status(item).expect_ok();
-    assert_eq!(
-        (&status["state"], &status["reason"]),
-        (&json!("denied"), &json!("no")),
-        "{status}"
-    );
+    assert_like(&status, &json!({"state": "denied", "reason": "no"}));
     assert_eq!(status["capabilities"], json!([]), "{status}");
 }
 
@@ -912,39 +900,17 @@ fn owner_routes_answer_as_the_wire_has_them() {
     assert_eq!(list()["extensions"], json!([]));
     let mut body = json!({"manifest": world.guide(), "folders": {"pages": world.pages.path()}});
     let seen = at("/preview", body.clone()).expect_ok();
-    assert_eq!(
-        (&seen["ok"], &seen["valid"], &seen["reasons"]),
-        (&json!(true), &json!(true), &json!([]))
-    );
+    assert_like(&seen, &json!({"ok": true, "valid": true, "reasons": []}));
     let surface = &seen["surface"];
     assert_eq!(surface["cliBins"], json!(["grep"]), "{surface}");
-    assert_eq!(
-        (&surface["restHosts"], &surface["crossSource"]),
-        (&json!([]), &json!([])),
-        "{surface}"
-    );
+    assert_like(surface, &json!({"restHosts": [], "crossSource": []}));
     assert_eq!(surface["transportBacked"], true, "{surface}");
     let first = &surface["capabilities"][0];
-    assert_eq!(
-        (
-            &first["id"],
-            &first["kind"],
-            &first["transport"],
-            &first["verbs"]
-        ),
-        (
-            &json!("journal.find"),
-            &json!("capability"),
-            &json!("cli"),
-            &json!(["read"])
-        ),
-    );
+    let like =
+        json!({"id": "journal.find", "kind": "capability", "transport": "cli", "verbs": ["read"]});
+    assert_like(first, &like);
     let missing = at("/preview", json!({})).expect_ok();
-    assert_eq!(
-        (&missing["valid"], &missing["surface"]),
-        (&json!(false), &Value::Null),
-        "{missing}"
-    );
+    assert_like(&missing, &json!({"valid": false, "surface": null}));
     assert_eq!(
         missing["reasons"],
         json!(["`manifest` is required"]),
@@ -998,11 +964,7 @@ fn owner_routes_answer_as_the_wire_has_them() {
         "{removed}"
     );
     let again = remove();
-    assert_eq!(
-        (&again["ok"], &again["removed"]),
-        (&json!(false), &json!([])),
-        "{again}"
-    );
+    assert_like(&again, &json!({"ok": false, "removed": []}));
 }
 
 /// An agent's registration waits for the owner, whatever it is of; taking over and removing are not an agent's to do (D6).
