@@ -1,6 +1,6 @@
 //! What members do, and what each of them then sees.
 
-use crate::harness::{Relay, event, id_of, listener, made, message, story, text, texts};
+use crate::harness::{Relay, at_relay, event, id_of, listener, made, message, story, text, texts};
 use plexus_channels::account::{AccountError, Trouble};
 use plexus_channels::api::{Api, ApiError, Cursor};
 use plexus_channels::crypto::Content;
@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 #[test]
 fn members_talk_and_see_each_act() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let (mut at_ann, mut at_bob) = (listener(&ann).await, listener(&bob).await);
         let made = ann.create("Ship it", &[id_of(&bob)], Some("hello")).await;
@@ -69,8 +68,7 @@ fn members_talk_and_see_each_act() {
 
 #[test]
 fn added_member_reads_history_and_removed_one_nothing_new() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob, eve] = relay.accounts(["Ann", "Bob", "Eve"]).await;
         let channel = made(&ann, &[&bob], Some("one")).await;
         eve.api().ask_to_join(channel).await.expect("asked");
@@ -124,8 +122,7 @@ fn added_member_reads_history_and_removed_one_nothing_new() {
 
 #[test]
 fn racing_rotations_leave_one_version_that_all_hold() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = made(&ann, &[&bob], None).await;
         for version in 2..8 {
@@ -144,8 +141,7 @@ fn racing_rotations_leave_one_version_that_all_hold() {
 
 #[test]
 fn members_bounds_are_held_before_anything_is_sent() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let ann = relay.account("Ann").await;
         let longest = ann.create(&"n".repeat(120), &[], None).await;
         let channel = longest.expect("made").id;
@@ -238,8 +234,7 @@ fn registration_that_lost_its_answer_leaves_one_user() {
 
 #[test]
 fn false_key_of_known_device_gets_nothing_wrapped() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = made(&ann, &[&bob], None).await;
         // As if the relay showed another key from now on than the one pinned before.
@@ -278,8 +273,7 @@ fn false_key_of_known_device_gets_nothing_wrapped() {
 
 #[test]
 fn replayed_moved_or_altered_message_is_refused() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = made(&ann, &[&bob], None).await;
         let other = made(&ann, &[&bob], None).await;

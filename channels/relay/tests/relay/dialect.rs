@@ -1,6 +1,6 @@
 //! A client of another make: written from `docs/channels/protocol.md` and the vectors alone, in another language.
 
-use crate::harness::{Relay, event, id_of, listener, message, story, text, texts};
+use crate::harness::{at_relay, event, id_of, listener, message, text, texts};
 use plexus_channels::Id;
 use plexus_channels::wire::Event;
 use serde_json::Value;
@@ -50,8 +50,7 @@ impl Other {
 #[test]
 fn client_in_another_language_talks_with_ours() {
     use serde_json::json;
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let ann = relay.account("Ann").await;
         let mut at_ann = listener(&ann).await;
         let mut other = Other::start(&relay.endpoint.to_string());

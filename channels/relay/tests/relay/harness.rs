@@ -256,6 +256,14 @@ pub(crate) fn story<F: Future<Output = ()>>(story: F) {
     runtime.expect("a runtime").block_on(bounded);
 }
 
+/// Runs a story at a relay of its own.
+pub(crate) fn at_relay(acts: impl AsyncFnOnce(Relay)) {
+    story(async {
+        let relay = Relay::start();
+        acts(relay).await;
+    });
+}
+
 pub(crate) fn id_of(account: &Account) -> Id {
     account.identity().facts.agent_id
 }

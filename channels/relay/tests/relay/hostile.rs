@@ -1,6 +1,6 @@
 //! Attacks on a relay by its own members, and by others: each with what goes on meanwhile.
 
-use crate::harness::{Relay, api, made, post, proven, raw, registration, story};
+use crate::harness::{Relay, api, at_relay, made, post, proven, raw, registration, story};
 use futures_util::future::join_all;
 use plexus_channels::account::Account;
 use plexus_channels::api::{Api, ApiError, Credentials};
@@ -30,8 +30,7 @@ async fn token(account: &Account) -> String {
 
 #[test]
 fn history_without_a_reader_is_bounded_and_others_are_served() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [eve, bob] = relay.accounts(["Eve", "Bob"]).await;
         let channel = made(&eve, &[&bob], None).await;
         let messages = format!("/v1/channels/{channel}/messages");

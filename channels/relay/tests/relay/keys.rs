@@ -1,6 +1,6 @@
 //! Key versions: one successor, of a member, whatever the relay shows.
 
-use crate::harness::{Relay, id_of, made, story, text, texts};
+use crate::harness::{Relay, at_relay, id_of, made, text, texts};
 use crate::liar::{Liar, Lied, account, reopened};
 use plexus_channels::account::{Account, AccountError, Agreed, KeyNews, Opened, Standing, Trouble};
 use plexus_channels::api::Cursor;
@@ -85,8 +85,7 @@ fn is_stopped<T>(result: &Result<T, AccountError>, held: &Account, second: &Acco
 
 #[test]
 fn two_rotations_at_once_leave_one_successor() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = made(&ann, &[&bob], Some("one")).await;
         bob.send(channel, "two").await.expect("sent");
@@ -107,8 +106,7 @@ fn two_rotations_at_once_leave_one_successor() {
 
 #[test]
 fn second_successor_stops_the_channel_and_both_are_shown() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, carol] = relay.accounts(["Bob", "Carol"]).await;
         let channel = made(&bob, &[&ann, &carol], Some("one")).await;
@@ -146,8 +144,7 @@ fn second_successor_stops_the_channel_and_both_are_shown() {
 
 #[test]
 fn states_of_strangers_and_gaps_are_refused_and_the_honest_ones_walked() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
         let channel = made(&bob, &[&ann], Some("one")).await;
@@ -200,8 +197,7 @@ fn states_of_strangers_and_gaps_are_refused_and_the_honest_ones_walked() {
 
 #[test]
 fn relay_brings_nobody_into_the_next_key_and_a_removed_member_out_of_it() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, carol, eve] = relay.accounts(["Bob", "Carol", "Eve"]).await;
         let channel = made(&ann, &[&bob, &carol], Some("one")).await;
@@ -238,8 +234,7 @@ fn relay_brings_nobody_into_the_next_key_and_a_removed_member_out_of_it() {
 
 #[test]
 fn rejoined_member_is_led_to_no_other_chain() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
         let channel = made(&bob, &[&ann], Some("one")).await;
@@ -268,8 +263,7 @@ fn rejoined_member_is_led_to_no_other_chain() {
 /// The relay tells key states by pages of 100.
 #[test]
 fn chain_of_many_pages_is_walked() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, carol] = relay.accounts(["Bob", "Carol"]).await;
         let channel = made(&bob, &[&ann], Some("one")).await;
@@ -358,8 +352,7 @@ async fn of_before(
 
 #[test]
 fn channel_of_before_is_unauthenticated_until_a_member_signs() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let (bob, bobs) = account(&relay, "Bob").await;
         let carol = relay.account("Carol").await;
@@ -424,8 +417,7 @@ fn channel_of_before_is_unauthenticated_until_a_member_signs() {
 
 #[test]
 fn relay_that_hides_all_states_gets_no_message() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let channel = made(&bob, &[&ann], Some("one")).await;
@@ -443,8 +435,7 @@ fn relay_that_hides_all_states_gets_no_message() {
 
 #[test]
 fn key_that_a_stranger_wrapped_is_not_held() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let [bob, eve] = relay.accounts(["Bob", "Eve"]).await;
         let channel = made(&bob, &[&ann], Some("one")).await;

@@ -1,6 +1,6 @@
 //! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
 
-use crate::harness::{PATIENCE, Relay, history, id_of, made, story, text, texts};
+use crate::harness::{PATIENCE, Relay, at_relay, history, id_of, made, story, text, texts};
 use crate::liar::{Liar, Lied, account};
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble};
 use plexus_channels::api::{ApiError, Cursor};
@@ -32,8 +32,7 @@ async fn alone(relay: &Relay) -> (Arc<Account>, Arc<Liar>, Id) {
 
 #[test]
 fn message_is_kept_while_the_login_is_refused() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         liar.refuses_logins();
         ann.api().forget_token();
@@ -53,8 +52,7 @@ fn message_is_kept_while_the_login_is_refused() {
 
 #[test]
 fn message_is_kept_when_its_answer_cannot_be_read() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         liar.lies(|line, _| match is_post(line) {
             true => Lied::Answer(201, json!({"taken": "perhaps"})),
@@ -71,8 +69,7 @@ fn message_is_kept_when_its_answer_cannot_be_read() {
 
 #[test]
 fn refusal_after_a_removal_says_that_the_message_may_be_there() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let channel = made(&bob, &[&ann], Some("one")).await;
@@ -102,8 +99,7 @@ fn refusal_after_a_removal_says_that_the_message_may_be_there() {
 
 #[test]
 fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         let (asked, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (seen, held) = (Arc::clone(&asked), Arc::clone(&gate));
@@ -134,8 +130,7 @@ fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
 
 #[test]
 fn who_left_many_channels_is_asked_for_once() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let eve = relay.account("Eve").await;
         for _ in 0..3 {
@@ -159,8 +154,7 @@ fn who_left_many_channels_is_asked_for_once() {
 
 #[test]
 fn page_of_users_that_was_not_asked_for_is_refused() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let ids = async || -> Result<Vec<Id>, ApiError> {
@@ -196,8 +190,7 @@ fn page_of_users_that_was_not_asked_for_is_refused() {
 
 #[test]
 fn page_that_was_not_asked_for_is_refused() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         for text in ["two", "three"] {
             ann.send(channel, text).await.expect("sent");
@@ -243,8 +236,7 @@ fn page_that_was_not_asked_for_is_refused() {
 
 #[test]
 fn socket_that_dies_at_each_frame_loses_no_message() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let channel = made(&bob, &[&ann], None).await;
@@ -280,8 +272,7 @@ fn socket_that_dies_at_each_frame_loses_no_message() {
 
 #[test]
 fn full_disk_sends_nothing_and_says_so() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, _liar, channel) = alone(&relay).await;
         let folder = ann.identity().folder().to_owned();
         away(&folder)();
@@ -312,8 +303,7 @@ fn back(folder: &Path) {
 
 #[test]
 fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let channel = made(&ann, &[&bob], Some("one")).await;
@@ -354,8 +344,7 @@ fn disk_that_fills_up_behind_a_message_doubles_and_loses_none() {
 
 #[test]
 fn refused_message_of_the_outbox_is_reported_with_its_text() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         let other = made(&ann, &[], Some("one")).await;
         liar.refuses_logins();
@@ -380,8 +369,7 @@ fn refused_message_of_the_outbox_is_reported_with_its_text() {
 
 #[test]
 fn devices_beyond_those_agreed_to_get_no_key() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let mut agreed = Agreed::default();
@@ -419,8 +407,7 @@ fn devices_beyond_those_agreed_to_get_no_key() {
 
 #[test]
 fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let posts: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -447,8 +434,7 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
 
 #[test]
 fn last_number_that_a_relay_invents_stops_no_channel() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
         for last in [u64::MAX, (1 << 52) + 1] {
             let conflict = json!({"error": {"code": "seq_conflict", "message": "no", "detail": {"last_seq": last}}});
@@ -469,8 +455,7 @@ fn last_number_that_a_relay_invents_stops_no_channel() {
 
 #[test]
 fn tool_shows_the_key_that_is_pinned() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (ann, liar) = account(&relay, "Ann").await;
         let bob = relay.account("Bob").await;
         let tools = Tools::new(Arc::clone(&ann));

@@ -1,6 +1,8 @@
 //! Events: who gets which connection closed and how, and that no message is missed between a socket and a history.
 
-use crate::harness::{PATIENCE, Relay, api, bound, listener, made, message, raw, story, tls_file};
+use crate::harness::{
+    PATIENCE, Relay, api, at_relay, bound, listener, made, message, raw, story, tls_file,
+};
 use plexus_channels::account::Account;
 use plexus_channels::api::{ApiError, Credentials, Cursor};
 use plexus_channels::dial::{Direct, Endpoint};
@@ -13,8 +15,7 @@ use std::sync::Arc;
 
 #[test]
 fn second_connection_of_device_ends_the_first_for_good() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let ann = relay.account("Ann").await;
         let mut first = listener(&ann).await;
         let mut second = listener(&ann).await;
@@ -29,8 +30,7 @@ fn second_connection_of_device_ends_the_first_for_good() {
 
 #[test]
 fn ended_token_closes_the_connection_and_a_login_opens_another() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let ann = relay.account("Ann").await;
         let mut events = listener(&ann).await;
         let token = ann.api().token().await.expect("a token");
@@ -44,8 +44,7 @@ fn ended_token_closes_the_connection_and_a_login_opens_another() {
 
 #[test]
 fn newer_logins_close_the_connection_of_the_oldest_token() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let (first, agent_id, device_id, key) = relay.stranger("Acme").await;
         let mut events = Listener::new(Arc::clone(&first));
         bound(&mut events).await;
@@ -151,8 +150,7 @@ fn nothing_is_missed_over_restarts_of_the_relay() {
 
 #[test]
 fn reader_too_slow_for_its_queue_is_closed_and_reads_the_rest() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let mut channels = Vec::new();
         for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! Every refusal of the protocol, as bytes on the wire; and histories against a naive reading.
 
-use crate::harness::{Relay, raw, story};
+use crate::harness::{Relay, at_relay, raw, story};
 use plexus_channels::crypto::{ChannelKey, Login, WrapContext};
 use plexus_channels::wire::{Challenge, Wrap};
 use plexus_channels::{DeviceKey, Id, MessageContext, PublicKey, base64url, limits};
@@ -374,8 +374,7 @@ impl<'a> Case<'a> {
 
 #[test]
 fn every_code_has_its_case() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let case = Case::new(&relay).await;
         case.creations().await;
         let sent = case.messages().await;
@@ -392,8 +391,7 @@ fn register(key: &DeviceKey, invitation: &str) -> Value {
 
 #[test]
 fn register_and_login_refuse_in_one_answer() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let wire = Wire(&relay);
         let a = user(&relay, "Acme").await;
         let post = async |path: &str, body: &Value| {
@@ -540,8 +538,7 @@ fn requests_beyond_the_rate_are_told_when_to_come_back() {
 
 #[test]
 fn every_page_equals_the_naive_reading() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let wire = Wire(&relay);
         let a = user(&relay, "Acme").await;
         let channel = Id::generate();

@@ -1,7 +1,7 @@
 //! A user whose key was stolen: the operator removes them, and the key opens nothing any more.
 
 use crate::harness::{
-    PATIENCE, Relay, api, credentials, event, id_of, listener, made, post, proven, raw,
+    PATIENCE, Relay, api, at_relay, credentials, event, id_of, listener, made, post, proven, raw,
     registration, story, texts,
 };
 use plexus_channels::account::{Account, AccountError};
@@ -110,8 +110,7 @@ fn removed_user_is_shut_out_for_good() {
 
 #[test]
 fn registration_of_a_removed_user_is_not_repeated() {
-    story(async {
-        let relay = Relay::start();
+    at_relay(async |relay| {
         let open = api(&relay, None);
         let twice = relay.invite(&["--organization", "Acme", "--uses", "2"]);
         let register = registration(&twice, &DeviceKey::generate());
