@@ -353,6 +353,10 @@ fn new_code_and_key_name_requests_that_end() {
     assert!(end["capabilities"].is_null(), "{end}");
     let listed = house.gateway.cli(["agents"]);
     assert_contains(listed.expect_ok(), "not enrolled");
+    // A refusal of one name keeps no other back.
+    let both = house.gateway.cli(["agents", "code", "nobody", "one"]);
+    assert_contains(&both.expect_status(1).stdout, "Hand one this line.");
+    assert_contains(&both.stderr, "no agent nobody");
 
     let said = house.gateway.cli(["key", "rotate"]);
     assert_contains(said.expect_ok(), "rotated: the new key is in ");

@@ -188,7 +188,11 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     let back = Agent::enroll(&house.gateway.client(), &code);
     let resting = back.invoke(READ, report());
     assert_eq!(resting.status, 401, "{resting}");
-    house.gateway.must_cli(["sources", "resume", "workspace"]);
+    let resumed = house
+        .gateway
+        .cli(["sources", "resume", "nope", "workspace"]);
+    assert_contains(&resumed.expect_status(1).stderr, "there is no source nope");
+    assert_contains(&resumed.stdout, "workspace serves");
     back.must(READ, report());
 }
 

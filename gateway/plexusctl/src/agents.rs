@@ -3,7 +3,7 @@
 use crate::{
     connect, ended,
     integration::Installation,
-    owner::{Desk, Owner, or_near},
+    owner::{Desk, Owner, each, or_near},
     standing,
     table::table,
 };
@@ -37,9 +37,10 @@ enum Act {
     },
     /// Print a new one-time code: revokes the agent's old credential and keeps its grants
     Code {
-        /// Agent
-        agent: AgentId,
-        /// How long the code is valid
+        /// Agents
+        #[arg(required = true, value_name = "AGENT")]
+        agents: Vec<AgentId>,
+        /// How long a code is valid
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
         code_ttl: u64,
     },
@@ -126,24 +127,11 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             let whole = gather(&mut owner, &agent).await?;
             desk.show(&whole, || as_text(&whole, span::now()))
         }
-        Act::Code { agent, code_ttl } => {
-            let asked = RenewCode {
-                id: agent.to_string(),
-                ttl_ms: Some(code_ttl.into()),
-            };
-            let reply = match owner.call(&asked).await {
-                Ok(reply) => reply,
-                Err(refused) => return Err(no_code(&mut owner, &agent, refused).await),
-            };
-            // As with a connect, this is the one place that hands it over.
-            desk.show(&reply, || {
-                let enroll = connect::enroll_line(desk, &reply.code);
-                format!(
-                    "{}What it was granted stays: plexusctl agents show {agent}{}",
-                    connect::handed(&agent, &enroll, reply.expires_at, span::now()),
-                    ended::ended_items(&reply.ended)
-                )
+        Act::Code { agents, code_ttl } => {
+            each(agents, async |agent| {
+                renew_code(desk, &mut owner, &agent, code_ttl).await
             })
+            .await
         }
         Act::Limit {
             agent,
@@ -203,6 +191,31 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+async fn renew_code(
+    desk: &Desk,
+    owner: &mut Owner,
+    agent: &AgentId,
+    code_ttl: u64,
+) -> Result<Exit, Stop> {
+    let asked = RenewCode {
+        id: agent.to_string(),
+        ttl_ms: Some(code_ttl.into()),
+    };
+    let reply = match owner.call(&asked).await {
+        Ok(reply) => reply,
+        Err(refused) => return Err(no_code(owner, agent, refused).await),
+    };
+    // As with a connect, this is the one place that hands it over.
+    desk.show(&reply, || {
+        let enroll = connect::enroll_line(desk, &reply.code);
+        format!(
+            "{}What it was granted stays: plexusctl agents show {agent}{}",
+            connect::handed(agent, &enroll, reply.expires_at, span::now()),
+            ended::ended_items(&reply.ended)
+        )
+    })
 }
 
 /// The code of an agent that is not connected.

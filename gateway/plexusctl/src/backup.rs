@@ -170,14 +170,14 @@ fn restored_text(restored: &Value) -> String {
         lines.push(
             "every credential has ended; a new code for each agent that you still want:".to_owned(),
         );
-        lines.push(for_each(&agents, "agents code"));
+        lines.push(format!("  plexusctl agents code {}", agents.join(" ")));
     }
     if !sources.is_empty() {
         lines.push(format!(
             "suspended grants: {}; review them (plexusctl grants), revoke what you do not want, then:",
             restored["grants"]
         ));
-        lines.push(for_each(&sources, "sources resume"));
+        lines.push(format!("  plexusctl sources resume {}", sources.join(" ")));
     }
     if let Some(requests @ 1..) = restored["requests"].as_u64() {
         lines.push(format!(
@@ -225,17 +225,6 @@ fn restored_text(restored: &Value) -> String {
     lines.join("\n")
 }
 
-/// One line for a shell that gives a command to each name.
-fn for_each(names: &[String], command: &str) -> String {
-    match names {
-        [name] => format!("  plexusctl {command} {name}"),
-        names => format!(
-            "  for name in {}; do plexusctl {command} $name; done",
-            names.join(" ")
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,13 +233,13 @@ mod tests {
     #[test]
     fn what_is_left_to_do_after_a_restore() {
         let restored = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "ageMs": 172_800_000_u64,
-            "sequence": 7, "secrets": false, "agents": ["a", "b"], "grants": 2, "requests": 3, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
+            "sequence": 7, "secrets": false, "agents": ["a", "b"], "grants": 2, "requests": 3, "sources": ["notes", "diary"], "lendings": ["diary"], "kept": "/h.before-x"});
         let text = restored_text(&restored);
         for line in [
             "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 days ago (event #7)",
             "the state that was there is kept: /h.before-x",
-            "  for name in a b; do plexusctl agents code $name; done",
-            "  plexusctl sources resume notes",
+            "  plexusctl agents code a b",
+            "  plexusctl sources resume notes diary",
             "void requests, and approvals that were not used: 3; agents ask again",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "start the gateway: plexusd --home /h (or, if a service is installed for it: plexusctl service start)",

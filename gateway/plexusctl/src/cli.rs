@@ -200,15 +200,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
             Err(Stop::usage(why).next("plexusctl pause"))
         }
         Command::Resume => pause::run(&desk, false).await,
-        Command::Sources(it) => {
-            // The question is its card's.
-            if let Some(source) = it.asks_to_resume(&desk)
-                && let Some(decided) = approvals::approve_change(&desk, source).await?
-            {
-                return Ok(decided);
-            }
-            sources::run(&desk, it).await
-        }
+        Command::Sources(it) => sources::run(&desk, it).await,
         Command::Lend(it) => lend::run(&desk, it).await,
         Command::Mcp(it) => mcp::run(&desk, it).await,
         Command::Extension(it) => extension::run(&desk, it).await,

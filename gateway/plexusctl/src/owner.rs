@@ -139,6 +139,36 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
     tell_if_slow(work, Duration::from_secs(2), say).await
 }
 
+/// Does an act to each name. Where there are several, a refusal of one is said and the next follows; the exit is then that of the
+/// first refusal.
+///
+/// # Errors
+/// The refusal of the only name; of several, that the gateway does not answer.
+pub(crate) async fn each<N>(
+    names: Vec<N>,
+    mut act: impl AsyncFnMut(N) -> Result<Exit, Stop>,
+) -> Result<Exit, Stop> {
+    let is_only = names.len() == 1;
+    let is_away = |stop: &Stop| {
+        stop.exit == Exit::Unreachable || matches!(&*stop.code, "no_answer" | "connection_lost")
+    };
+    let mut exit = Exit::Ok;
+    for name in names {
+        let ended = match act(name).await {
+            Ok(ended) => ended,
+            Err(stop) if is_only || is_away(&stop) => return Err(stop),
+            Err(stop) => {
+                out::say(&laid(&stop.to_string()));
+                stop.exit
+            }
+        };
+        if exit == Exit::Ok {
+            exit = ended;
+        }
+    }
+    Ok(exit)
+}
+
 /// The end of a sentence about a name that was typed and is none: the nearest of these; empty where none is near.
 pub(crate) fn or_near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     near(typed, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
@@ -247,6 +277,37 @@ pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn refusal_of_one_name_keeps_no_other_back() {
+        let mut seen = Vec::new();
+        let stop = |exit, code| Err(Stop::new(exit, code, "why"));
+        let ended = each(vec!["a", "b", "c", "d"], async |name| {
+            seen.push(name);
+            match name {
+                "b" => stop(Exit::Refused, "owner_only"),
+                "c" => stop(Exit::Failed, "not_found"),
+                _ => Ok(Exit::Ok),
+            }
+        });
+        assert_eq!(ended.await.unwrap(), Exit::Refused);
+        assert_eq!(seen, ["a", "b", "c", "d"]);
+        let only = each(vec![()], async |()| stop(Exit::Failed, "not_found")).await;
+        assert_eq!(only.unwrap_err().code, "not_found");
+        // A gateway that does not answer is asked once.
+        for (exit, code) in [
+            (Exit::Unreachable, "unreachable"),
+            (Exit::Failed, "no_answer"),
+        ] {
+            let mut asked = 0;
+            let ended = each(vec![(), ()], async |()| {
+                asked += 1;
+                stop(exit, code)
+            });
+            assert_eq!(ended.await.unwrap_err().code, code);
+            assert_eq!(asked, 1);
+        }
+    }
 
     #[test]
     fn six_characters_stand_for_an_id() {

@@ -11,8 +11,9 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
+    approvals::approve_change,
     ended::also_answered,
-    owner::{Desk, Owner, patiently},
+    owner::{Desk, Owner, each, patiently},
     pause::{PATIENCE, heard},
     screen::lines::laid,
     table::table,
@@ -94,8 +95,9 @@ enum Act {
     Profile(profile::ProfileArgs),
     /// Resume grants that were suspended because a source changed; at a terminal its card is shown first
     Resume {
-        /// Source
-        source: SourceId,
+        /// Sources
+        #[arg(required = true, value_name = "SOURCE")]
+        sources: Vec<SourceId>,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -125,16 +127,6 @@ struct HiddenArgs {
     // Refused with the flags that say what it is.
     #[arg(hide = true, value_name = "PATH")]
     bare: Vec<String>,
-}
-
-impl Sources {
-    /// The source whose grants are to be resumed once its owner has been asked.
-    pub(crate) fn asks_to_resume(&self, desk: &Desk) -> Option<&SourceId> {
-        match &self.act {
-            Some(Act::Resume { source, yes }) => desk.asks(*yes).then_some(source),
-            _ => None,
-        }
-    }
 }
 
 /// Runs the sub-command.
@@ -220,29 +212,11 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 format!("{source} no longer serves; its grants are suspended")
             })
         }
-        Act::Resume { source, .. } => {
-            let id = source.to_string();
-            let reply = owner.call(&Resume { id }).await;
-            let reply = of_source(&mut owner, &source, reply).await?;
-            let is_disabled = match reply.resumed {
-                true => false,
-                false => {
-                    let row = heard(there(&mut owner, &source)).await;
-                    row.is_some_and(|row| !row.source.enabled)
-                }
-            };
-            desk.show(&reply, || match (reply.resumed, is_disabled) {
-                (true, _) => format!(
-                    "{source} serves, and its grants count again{}",
-                    also_answered("\n", &reply.also_answered)
-                ),
-                (false, false) => {
-                    format!("nothing to resume: {source} waits for no decision of yours")
-                }
-                (false, true) => format!(
-                    "nothing to resume: {source} is disabled: plexusctl sources enable {source}"
-                ),
+        Act::Resume { sources, yes } => {
+            each(sources, async |source| {
+                resume(desk, &mut owner, &source, yes).await
             })
+            .await
         }
         Act::Hide { source, what } => {
             let rules = what.hide(&source, false)?;
@@ -272,6 +246,43 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+/// Resumes the grants on a source: by its card, where one waits and a person is asked.
+async fn resume(
+    desk: &Desk,
+    owner: &mut Owner,
+    source: &SourceId,
+    yes: bool,
+) -> Result<Exit, Stop> {
+    // The question is its card's.
+    if desk.asks(yes)
+        && let Some(decided) = approve_change(desk, source).await?
+    {
+        return Ok(decided);
+    }
+    let id = source.to_string();
+    let reply = owner.call(&Resume { id }).await;
+    let reply = of_source(owner, source, reply).await?;
+    let is_disabled = match reply.resumed {
+        true => false,
+        false => {
+            let row = heard(there(owner, source)).await;
+            row.is_some_and(|row| !row.source.enabled)
+        }
+    };
+    desk.show(&reply, || match (reply.resumed, is_disabled) {
+        (true, _) => format!(
+            "{source} serves, and its grants count again{}",
+            also_answered("\n", &reply.also_answered)
+        ),
+        (false, false) => {
+            format!("nothing to resume: {source} waits for no decision of yours")
+        }
+        (false, true) => {
+            format!("nothing to resume: {source} is disabled: plexusctl sources enable {source}")
+        }
+    })
 }
 
 impl HiddenArgs {
