@@ -11,7 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -355,6 +355,28 @@ fn the_terminal_is_given_back_however_it_ends() {
     asks(&agent, "a.txt", "x");
     assert_eq!(terminal.end().code(), Some(77), "{}", terminal.picture());
     assert!(is_given_back(&terminal) && terminal.picture().contains("connection key"));
+}
+
+/// As `| head -1` leaves them: without a further line to print.
+#[test]
+fn followers_end_once_their_reader_has_gone() {
+    let house = House::open();
+    for line in [
+        &["approvals", "watch"][..],
+        &["audit", "tail", "--follow"],
+        &["logs", "--follow"],
+        &["notify", "--follow", "--json"],
+    ] {
+        let mut command = house.gateway.on_terminal(line.iter().copied());
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::piped());
+        let mut follower = command.spawn().expect("it starts");
+        drop(follower.stdout.take());
+        let mut has_ended = || follower.try_wait().expect("our child").is_some();
+        until_true(&format!("{line:?} ends"), &mut has_ended);
+        let ended = follower.wait().expect("it has ended");
+        assert!(ended.success(), "{line:?}: {ended}");
+    }
 }
 
 #[test]

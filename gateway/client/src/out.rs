@@ -3,10 +3,18 @@
 //! A line goes out with its end in one write: what is typed or said meanwhile stands before it or after it, never in it.
 
 use crate::{Exit, Stop, text};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
+    future::pending,
     io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
+use tokio::time::sleep;
+
+/// How often a command that waits looks for the reader of its stdout.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether a line that was written here names a command of ours.
 static NAMES_COMMANDS: AtomicBool = AtomicBool::new(false);
@@ -54,6 +62,29 @@ pub fn line(text: &str) -> Result<(), Stop> {
     data(format!("{text}{end}").as_bytes())
 }
 
+/// Returns once the reader of stdout has gone (`| head -1`): never where stdout is a terminal or a file. A command that follows
+/// something ends then, as one that is ended by a broken pipe would; it need not wait for its next line.
+pub async fn reader_gone() {
+    if io::stdout().is_terminal() {
+        pending::<()>().await;
+    }
+    while !is_unread(&io::stdout()) {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether what is written here has no reader any more.
+fn is_unread(output: &impl AsFd) -> bool {
+    // Without an event to wait for, macOS says nothing of the reader.
+    let mut ends = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    poll(&mut ends, PollTimeout::ZERO).is_ok()
+        && ends
+            .iter()
+            .filter_map(PollFd::revents)
+            .any(|found| found.intersects(gone))
+}
+
 /// Turns the result of a write to stdout into the end of a command.
 ///
 /// # Errors
@@ -87,4 +118,20 @@ pub fn say(text: &str) {
     let _ = io::stderr()
         .lock()
         .write_all(format!("{text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipe_without_reader_is_unread() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        assert!(!is_unread(&writer));
+        writer.write_all(b"not read yet").unwrap();
+        assert!(!is_unread(&writer));
+        drop(reader);
+        assert!(is_unread(&writer));
+        assert!(!is_unread(&tempfile::tempfile().unwrap()));
+    }
 }

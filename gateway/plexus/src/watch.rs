@@ -29,8 +29,15 @@ pub(crate) struct Watch {
     json: bool,
 }
 
-/// Prints frames until it is interrupted, or has printed as many as were asked for.
+/// Prints frames until it is interrupted, has printed as many as were asked for, or has no reader any more.
 pub(crate) async fn run(settings: &Settings, watch: Watch) -> Result<Exit, Stop> {
+    tokio::select! {
+        ended = print(settings, watch) => ended,
+        () = out::reader_gone() => Ok(Exit::Ok),
+    }
+}
+
+async fn print(settings: &Settings, watch: Watch) -> Result<Exit, Stop> {
     let mut left = watch.count.unwrap_or(u64::MAX);
     let mut first = true;
     loop {

@@ -204,6 +204,7 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
             event = stream.next() => event?.ok_or_else(ended)?,
             // A follower ends it so.
             _ = tokio::signal::ctrl_c() => break,
+            () = out::reader_gone() => break,
         };
         if event.kind == "missed" {
             out::say("events were missed here; they are in the audit log: plexusctl audit tail");

@@ -86,7 +86,11 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
         ));
     }
     while !shown.board.facts.state.is_over() {
-        let now = match feed.next(&desk.home).await {
+        let heard = tokio::select! {
+            heard = feed.next(&desk.home) => heard,
+            () = out::reader_gone() => break,
+        };
+        let now = match heard {
             Ok(()) => looked(desk, &asked).await,
             Err(stop) => Err(stop),
         };

@@ -81,6 +81,8 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let mut streamed = Streamed::default();
             tokio::select! {
                 ended = follow(desk, &call, &mut streamed) => ended,
+                // Otherwise stdout has the end of the call alone.
+                () = out::reader_gone(), if desk.json => Ok(Exit::Ok),
                 _ = tokio::signal::ctrl_c() => {
                     streamed.end();
                     out::say(&format!("the call goes on; to follow it again: plexusctl calls follow {call}"));

@@ -100,6 +100,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
+            () = out::reader_gone() => return Ok(Exit::Ok),
         }
         let mut fresh = Vec::new();
         follower

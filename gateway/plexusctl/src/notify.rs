@@ -90,6 +90,7 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
                     }
                 }
             }
+            () = out::reader_gone(), if desk.json => return Ok(Exit::Ok),
             () = sleep_until(until) => {
                 if let Ok(waiting) = waiting(desk).await {
                     known = waiting;

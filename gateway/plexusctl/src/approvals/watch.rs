@@ -123,6 +123,7 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
             tokio::select! {
                 () = sleep(RECONNECT) => {}
                 _ = tokio::signal::ctrl_c() => return seen.over(),
+                () = out::reader_gone() => return seen.over(),
             }
             match Watch::open(desk).await {
                 Ok(watch) => break watch,
@@ -285,6 +286,7 @@ impl Watch {
         tokio::select! {
             line = line => Ok(line.map_or(Woke::Over, Woke::Line)),
             _ = tokio::signal::ctrl_c() => Ok(Woke::Over),
+            () = out::reader_gone() => Ok(Woke::Over),
             () = sleep(idle) => Ok(Woke::Changed),
             event = self.events.next() => match event? {
                 Some(_) => Ok(Woke::Changed),

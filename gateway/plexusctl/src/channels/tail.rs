@@ -64,7 +64,10 @@ pub(super) async fn tail(
     desk.say_following("ends this");
     loop {
         // A frame only says that there is a reason to look.
-        let _ = timeout(LOOK_EVERY, feed.next(&desk.home)).await;
+        tokio::select! {
+            _ = timeout(LOOK_EVERY, feed.next(&desk.home)) => {}
+            () = out::reader_gone() => return Ok(Exit::Ok),
+        }
         match further(desk, &found, last.as_deref()).await {
             Ok((page, now)) => {
                 is_lost = false;
