@@ -299,8 +299,14 @@ fn the_command_says_that_there_is_no_such_source() {
         assert_eq!(said.status, 1, "{said:?}");
         assert_contains(
             &said.stderr,
-            "there is no source obsidan; there are: obsidian, workspace",
+            "there is no source obsidan; did you mean obsidian? There are: obsidian, workspace",
         );
+    }
+    let _agent = house.gateway.agent("helper");
+    let home = house.gateway.home().to_str().expect("a path");
+    for line in [&["agents", "limit", "helpr"][..], &["lend", "helpr", home]] {
+        let said = house.gateway.cli(line.iter().copied());
+        assert_contains(&said.stderr, "no agent helpr; did you mean helper?");
     }
     let said = house.gateway.cli(["sources", "disable", "obsidian"]);
     assert_eq!(said.status, 0, "{said:?}");

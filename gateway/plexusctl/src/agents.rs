@@ -139,7 +139,10 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             ledger,
         } => {
             let id = agent.to_string();
-            let now = owner.call(&ShowLimits { id: id.clone() }).await?;
+            let now = match owner.call(&ShowLimits { id: id.clone() }).await {
+                Ok(now) => now,
+                Err(refused) => return Err(meant(&mut owner, &agent, refused).await),
+            };
             if calls.is_none() && ledger.is_none() {
                 return desk.show(&now, || bounds(&now));
             }

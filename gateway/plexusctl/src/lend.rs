@@ -1,6 +1,6 @@
 //! `plexusctl lend`: a folder for one agent and for a time.
 
-use crate::{owner::Desk, table::table};
+use crate::{agents, owner::Desk, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::lend::{End, Lend as LendCall, Lending, LentFolder, List, may, may_not};
@@ -73,7 +73,15 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
                 for_ms: Some(lend.time),
                 max_writes: lend.max_writes,
             };
-            let reply = desk.open().await?.call(&asked).await?;
+            let mut owner = desk.open().await?;
+            let reply = match owner.call(&asked).await {
+                Ok(reply) => reply,
+                Err(refused) => {
+                    let next = refused.next.clone();
+                    let refused = agents::meant(&mut owner, &agent, refused).await;
+                    return Err(refused.next(next));
+                }
+            };
             desk.show(&reply, || lent(&reply, span::now()))
         }
         (None, ..) => Err(Stop::usage("name an agent and a folder")),

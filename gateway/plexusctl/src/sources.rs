@@ -23,7 +23,7 @@ use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
 use granted::grants_on;
 pub(crate) use granted::{ended_since, heard_open_on};
-use plexus_client::{Exit, Stop, out, shell, text};
+use plexus_client::{Exit, Stop, near, out, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
@@ -379,9 +379,11 @@ pub(crate) async fn there(owner: &mut Owner, source: &SourceId) -> Result<Source
         .iter()
         .map(|there| there.source.id.as_str())
         .collect();
-    let there = match ids.as_slice() {
-        [] => "there are none".to_owned(),
-        ids => format!("there are: {}", ids.join(", ")),
+    let meant = near(source.as_str(), ids.iter().copied());
+    let there = match (ids.join(", "), meant) {
+        (none, _) if none.is_empty() => "there are none".to_owned(),
+        (ids, None) => format!("there are: {ids}"),
+        (ids, Some(meant)) => format!("did you mean {meant}? There are: {ids}"),
     };
     let why = format!("there is no source {source}; {there}");
     Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"))
