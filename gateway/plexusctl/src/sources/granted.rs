@@ -1,7 +1,7 @@
 //! The grants, the open approvals and the waiting requests on one source: counted for a question, and those that an act ended.
 
 use crate::{
-    ended::ended_items,
+    ended::{ended_items, few_or_count},
     owner::{Desk, Owner},
     pause::heard,
 };
@@ -36,8 +36,10 @@ pub(super) fn the_grants(count: usize) -> String {
     }
 }
 
-/// What is open on a source, and ends with it.
+/// The grants, approvals and requests of a source, which end with it.
 pub(crate) struct OpenItems {
+    /// How many grants there are.
+    pub(super) grants: usize,
     /// Its conversations and orchestrations.
     pub(super) approvals: Vec<OpenApproval>,
     /// The requests that wait.
@@ -51,9 +53,10 @@ impl OpenItems {
     }
 }
 
-/// What is open on a source.
+/// Counts the grants on a source, and reads its open approvals and its waiting requests.
 pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<OpenItems, Stop> {
     let is_on = |id: &CapabilityId| id.parts().0 == source.as_str();
+    let grants = granted_on(owner, source).await?;
     let mut approvals = owner.call(&calls::List {}).await?.conversations;
     approvals.retain(|one| is_on(&one.capability_id));
     let waiting = owner.call(&pending::List::default()).await?.pending;
@@ -63,6 +66,7 @@ pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<Open
         .map(|item| item.pending_id)
         .collect();
     Ok(OpenItems {
+        grants,
         approvals,
         requests,
     })
@@ -93,8 +97,33 @@ pub(crate) async fn ended_since(
     ended_items(&ended.cloned().collect::<Vec<_>>())
 }
 
+/// That a source was removed, and how many grants went with it, where their number was heard.
+pub(crate) fn removed(source: &SourceId, before: Option<&OpenItems>) -> String {
+    match before {
+        Some(before) => format!("{source} is removed; grants revoked: {}", before.grants),
+        None => format!("{source} is removed, and every grant on it"),
+    }
+}
+
+/// That a source was disabled, with the grants and the requests that stay for the time when it serves again.
+pub(super) fn disabled(source: &SourceId, before: Option<&OpenItems>) -> String {
+    let grants = match before.map(|before| before.grants) {
+        Some(0) => "nothing is granted on it".to_owned(),
+        Some(many) => format!("grants suspended: {many}"),
+        None => "its grants are suspended".to_owned(),
+    };
+    let waiting = match before.map_or(&[][..], |before| before.requests.as_slice()) {
+        [] => String::new(),
+        requests => format!(
+            "\nrequests on it that still wait: {}",
+            few_or_count(requests)
+        ),
+    };
+    format!("{source} no longer serves; {grants}{waiting}")
+}
+
 /// What another target or secret takes from agents, in words; none where that is nothing.
-pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
+pub(super) fn lost(open: &OpenItems) -> Option<String> {
     let ended = |is_runs: bool, what: &str, unit: &str| {
         let of = open.approvals.iter();
         let of = of.filter(|one| one.children.is_some() == is_runs);
@@ -104,7 +133,7 @@ pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
         let (many, units) = (s(count != 1), s(sum != 1));
         (count > 0).then(|| format!("ends {count} {what}{many} with {sum} {unit}{units} left"))
     };
-    let grants = (granted > 0).then(|| format!("revokes {}", the_grants(granted)));
+    let grants = (open.grants > 0).then(|| format!("revokes {}", the_grants(open.grants)));
     let (talks, runs) = (
         ended(false, "conversation", "turn"),
         ended(true, "orchestration", "run"),
@@ -115,16 +144,16 @@ pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
 }
 
 /// Whether a loss is asked about. No script fails because an agent has asked for something just now.
-pub(super) fn is_asked(desk: &Desk, granted: usize, open: &OpenItems) -> bool {
-    granted > 0 || !open.approvals.is_empty() || desk.can_ask()
+pub(super) fn is_asked(desk: &Desk, open: &OpenItems) -> bool {
+    open.grants > 0 || !open.approvals.is_empty() || desk.can_ask()
 }
 
 /// What a field that suspends takes from agents, in words; none where that is nothing.
-pub(super) fn suspended(source: &SourceId, granted: usize, open: &OpenItems) -> Option<String> {
+pub(super) fn suspended(source: &SourceId, open: &OpenItems) -> Option<String> {
     let requests = requests_ended(open).map(|ends| format!("{ends} on {source}"));
-    let grants = the_grants(granted);
+    let grants = the_grants(open.grants);
     let grants = format!("suspends {grants} on {source} until you approve it");
-    let parts = [requests, (granted > 0).then_some(grants)];
+    let parts = [requests, (open.grants > 0).then_some(grants)];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(" and "))
 }
@@ -151,13 +180,16 @@ mod tests {
                 "turn": 1, "turnsLeft": left, "expiresAt": null, "underWay": false, "children": children});
             serde_json::from_value::<OpenApproval>(row).expect("an open approval")
         };
-        let lost = |granted, approvals: Vec<OpenApproval>, requests: &[PendingId]| {
+        let open_items = |grants, approvals: Vec<OpenApproval>, requests: &[PendingId]| {
             let requests = requests.to_vec();
-            let open = OpenItems {
+            OpenItems {
+                grants,
                 approvals,
                 requests,
-            };
-            lost(granted, &open)
+            }
+        };
+        let lost = |granted, approvals, requests: &[PendingId]| {
+            lost(&open_items(granted, approvals, requests))
         };
         assert_eq!(lost(0, vec![], &[]), None);
         let grants = lost(2, vec![], &[]);
@@ -177,15 +209,8 @@ mod tests {
         let requests = lost(0, vec![], &waits);
         assert_eq!(requests.as_deref(), Some("ends 2 waiting requests"));
         // Only a grant comes back by an approval.
-        let suspended = |granted| {
-            let requests = waits[..1].to_vec();
-            let approvals = vec![];
-            let open = OpenItems {
-                approvals,
-                requests,
-            };
-            suspended(&SourceId::parse("web").unwrap(), granted, &open)
-        };
+        let web = SourceId::parse("web").unwrap();
+        let suspended = |granted| suspended(&web, &open_items(granted, vec![], &waits[..1]));
         let ends = "ends 1 waiting request on web";
         assert_eq!(suspended(0).as_deref(), Some(ends));
         assert_eq!(
@@ -194,5 +219,22 @@ mod tests {
                 "{ends} and suspends the grant on web until you approve it"
             ))
         );
+        let some = open_items(2, vec![], &waits[..1]);
+        assert_eq!(
+            removed(&web, Some(&some)),
+            "web is removed; grants revoked: 2"
+        );
+        assert_eq!(removed(&web, None), "web is removed, and every grant on it");
+        assert_eq!(
+            disabled(&web, Some(&some)),
+            format!(
+                "web no longer serves; grants suspended: 2\nrequests on it that still wait: {item}"
+            )
+        );
+        let none = open_items(0, vec![], &[]);
+        let none = disabled(&web, Some(&none));
+        assert_eq!(none, "web no longer serves; nothing is granted on it");
+        let unheard = disabled(&web, None);
+        assert_eq!(unheard, "web no longer serves; its grants are suspended");
     }
 }
