@@ -163,6 +163,7 @@ fn wrong_request_is_told_by_its_status() {
     assert_eq!(code(raw("[]"), 400), -32600);
     let twice = r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#;
     assert_eq!(code(raw(twice), 400), -32700);
+    assert_eq!(code(raw(&"x".repeat((1 << 20) + 1)), 413), -32600);
     let none = json!({});
     let unknown = plain.modern("prompts/list", json!({}), &none);
     assert_eq!(code(unknown, 404), -32601);

@@ -139,6 +139,30 @@ pub fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
     }
 }
 
+/// The answer to a message that was not kept, of more than `most` bytes; `id`: as [`id_of_long`] gives it.
+#[must_use]
+pub fn too_long(id: &Value, most: usize) -> RpcError {
+    let why = format!(
+        "Nothing was done: a message has at most {most} bytes here. Send less in one call."
+    );
+    RpcError::new(id, INVALID_REQUEST, why)
+}
+
+/// The id of a request that is too long to be kept, which its client waits for an answer to; null where it has none.
+#[must_use]
+pub fn id_of_long(message: impl std::io::Read) -> Value {
+    #[derive(Deserialize)]
+    struct Envelope {
+        id: Value,
+        method: String,
+    }
+    let read = serde_json::from_reader::<_, Envelope>(message).ok();
+    let asks =
+        |read: &Envelope| !read.method.is_empty() && (read.id.is_string() || read.id.is_number());
+    let request = read.filter(asks);
+    request.map_or(Value::Null, |request| request.id)
+}
+
 /// What can be read of a message that is no strict JSON: a request is answered with its id, and a call whose arguments alone
 /// are at fault is a call.
 fn in_part(bytes: &[u8], why: &str) -> Result<Incoming, RpcError> {

@@ -271,14 +271,6 @@ impl Server {
         }
     }
 
-    /// A message that the host did not read to its end.
-    #[must_use]
-    pub fn too_long(&self, most: usize) -> Vec<Action> {
-        let why = format!("A message has at most {most} bytes.");
-        let error = RpcError::new(&Value::Null, message::INVALID_REQUEST, why);
-        vec![Action::Send(error.line())]
-    }
-
     fn notified(&mut self, method: &str, params: &Map<String, Value>) -> Vec<Action> {
         let Some(request) = params
             .get("requestId")

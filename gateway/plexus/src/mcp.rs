@@ -19,6 +19,7 @@ use crate::{cli::Mcp, credential, gateway::Route, session::Session, settings::Se
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
 use plexus_mcp::{
     Action, Answer, CallNews, CallNumber, Item, Moment, NameLength, Refusal, Server, View,
+    message::{id_of_long, too_long},
 };
 use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
@@ -57,7 +58,8 @@ const START: &str = "stop; tell the owner: start plexusd";
 /// What stdin holds.
 enum Line {
     Message(Vec<u8>),
-    TooLong,
+    /// One of so many bytes that it is passed over; the id of its request.
+    TooLong(Value),
 }
 
 /// What the gateway says.
@@ -117,9 +119,9 @@ async fn serve(settings: Result<Settings, Stop>, names: NameLength) -> Result<Ex
                     let actions = host.server.read(&bytes, now);
                     host.act(actions)?;
                 }
-                Some(Line::TooLong) => {
-                    let actions = host.server.too_long(MAX_LINE);
-                    host.act(actions)?;
+                Some(Line::TooLong(id)) => {
+                    let error = too_long(&id, MAX_LINE);
+                    host.act(vec![Action::Send(error.line())])?;
                 }
                 None => return Ok(Exit::Ok),
             },
@@ -274,17 +276,34 @@ fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Line>> {
     if bytes.last() == Some(&b'\n') || bytes.len() <= MAX_LINE {
         return Ok((!bytes.is_empty()).then_some(Line::Message(bytes)));
     }
-    // The rest of it is passed over.
-    loop {
-        let part = stdin.fill_buf()?;
-        let (length, end) = match part.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (part.len(), part.is_empty()),
-        };
-        stdin.consume(length);
-        if end {
-            return Ok(Some(Line::TooLong));
+    let mut rest = RestOfLine {
+        stdin,
+        ended: false,
+    };
+    let id = id_of_long(bytes.as_slice().chain(&mut rest));
+    std::io::copy(&mut rest, &mut std::io::sink())?;
+    Ok(Some(Line::TooLong(id)))
+}
+
+/// What follows of a line, which is read and not kept.
+struct RestOfLine<'a, R> {
+    stdin: &'a mut R,
+    ended: bool,
+}
+
+impl<R: BufRead> Read for RestOfLine<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.ended || into.is_empty() {
+            return Ok(0);
         }
+        let part = self.stdin.fill_buf()?;
+        let part = part.get(..into.len()).unwrap_or(part);
+        let mut line = part.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let at_end = line.len() < part.len();
+        self.ended = at_end || part.is_empty();
+        let length = line.read(into)?;
+        self.stdin.consume(length + usize::from(at_end));
+        Ok(length)
     }
 }
 
@@ -424,7 +443,7 @@ mod tests {
         std::iter::from_fn(|| read_line(&mut text).unwrap())
             .map(|line| match line {
                 Line::Message(bytes) => Some(bytes.len()),
-                Line::TooLong => None,
+                Line::TooLong(_) => None,
             })
             .collect()
     }
@@ -455,5 +474,33 @@ mod tests {
         just.push(b'\n');
         assert_eq!(read(&just), [Some(MAX_LINE + 1)]);
         assert_eq!(read(b""), []);
+    }
+
+    #[test]
+    fn too_long_request_is_answered_by_its_id() {
+        let long = "x".repeat(MAX_LINE);
+        for (head, tail, id) in [
+            (
+                r#"{"id":7,"method":"m","params":{"id":8,"t":""#,
+                r#""}}"#,
+                "7",
+            ),
+            (
+                r#"{"method":"m","params":{"t":""#,
+                r#""},"id":"a"}"#,
+                "\"a\"",
+            ),
+            (r#"{"method":"m","params":{"id":8,"t":""#, r#""}}"#, "null"),
+            (r#"{"id":7,"result":{"t":""#, r#""}}"#, "null"),
+            (r#"{"id":7,"method":"m","params":{"t":""#, "", "null"),
+        ] {
+            let text = format!("{head}{long}{tail}\n{{}}\n");
+            let mut text = text.as_bytes();
+            match read_line(&mut text).unwrap() {
+                Some(Line::TooLong(found)) => assert_eq!(found.to_string(), id, "{head}"),
+                _ => panic!("{head}"),
+            }
+            assert_eq!(text, b"{}\n", "{head}");
+        }
     }
 }

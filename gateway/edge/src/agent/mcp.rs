@@ -34,10 +34,12 @@ use plexus_calls::{
     limits::CallSlot,
 };
 use plexus_mcp::{
-    Action, Answer, CallNews, CallNumber, Headers, Moment, Posted, Server, message::Incoming,
+    Action, Answer, CallNews, CallNumber, Headers, Moment, Posted, Server,
+    message::{Incoming, too_long},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, NextKind, credential::Pat};
 use plexus_trust::in_reach;
+use serde_json::Value;
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 use tokio::{
     sync::mpsc,
@@ -62,7 +64,16 @@ pub(super) async fn message(
     };
     let pat = Pat::parse(given).map(|pat| pat.digest());
     let (headers, accept) = (request.headers().clone(), accepts_stream(request.headers()));
-    let body = crate::body::body_of(&edge, request).await?;
+    let body = match crate::body::body_of(&edge, request).await {
+        Err(refused) if refused.code() == ErrorCode::PayloadTooLarge => {
+            // Of an error of another form clients show the status alone.
+            let error = too_long(&Value::Null, reply::BODY);
+            let mut response = reply::made(error.line().into());
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            return Ok(response);
+        }
+        body => body?,
+    };
     let known = pat.and_then(|pat| {
         let state = edge.ledger.snapshot();
         let agent = state.agent_by_pat(&pat)?;
