@@ -47,6 +47,13 @@ pub(crate) fn for_client(input: Value) -> (Value, String) {
     (schema, said.join(" "))
 }
 
+/// Whether an input says itself which fields it may have beside its properties.
+pub(crate) fn says_of_others(input: &Value) -> bool {
+    let others = ["additionalProperties", "patternProperties", "$ref"];
+    let mut words = COMBINATORS.iter().chain(&others);
+    words.any(|word| !input[*word].is_null())
+}
+
 /// The fields of alternatives that each only require some.
 fn required_lists(value: &Value) -> Option<String> {
     let alternatives = value.as_array()?.iter().map(|alternative| {

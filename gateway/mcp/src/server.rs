@@ -510,6 +510,12 @@ impl Server {
                 Err(result) => return Ok(self.finish(id, &client, result)),
             }
         }
+        if let Some(only) = tool.as_ref().and_then(|tool| tool.only.as_deref()) {
+            arguments.shift_remove(PURPOSE);
+            if let Some(why) = unknown_field(only, &arguments) {
+                return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
+            }
+        }
         if self.flights.len() + self.let_go.len() >= MAX_FLIGHTS {
             let result = ToolResult::refused(
                 &Refusal {

@@ -69,6 +69,8 @@ pub(crate) struct Tool {
     pub(crate) takes: Takes,
     /// Whether [`PURPOSE`] is its argument.
     pub(crate) says_why: bool,
+    /// The fields of a read of ours, whose worker would ignore any other: the answer would be to another question.
+    pub(crate) only: Option<Vec<String>>,
 }
 
 /// The text of a skill.
@@ -330,7 +332,19 @@ impl Entry {
             lent: self.is_lent(),
             takes: Takes::of(&self.io.input),
             says_why: !self.grants.is_read() && self.io.input["properties"].get(PURPOSE).is_none(),
+            only: self.only(),
         }
+    }
+
+    /// None where the schema itself says of other fields, and the gateway holds a call to that.
+    fn only(&self) -> Option<Vec<String>> {
+        let ignores = self.grants.is_read()
+            && Provenance::is_ours(&self.provenance)
+            && !schema::says_of_others(&self.io.input);
+        let fields = self.io.input["properties"].as_object();
+        // Some clients always send a field.
+        let fields = fields.filter(|fields| ignores && !fields.is_empty());
+        fields.map(|fields| fields.keys().cloned().collect())
     }
 
     /// The tool as a client lists it.

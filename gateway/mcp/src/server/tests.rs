@@ -583,6 +583,39 @@ fn unknown_argument_of_an_own_tool_is_refused() {
 }
 
 #[test]
+fn unknown_argument_of_a_read_of_ours_is_refused() {
+    let other = json!({"path": "a.md", "pth": "b.md"});
+    let mut server = greeted("x");
+    let refused = structured(&call(&mut server, 1, "obsidian_vault_read", other.clone()));
+    assert_eq!(refused["code"], "bad_arguments", "{refused}");
+    let said = r#"There is no field "pth" (fields: path, offset)."#;
+    assert_eq!(refused["message"], said);
+    // Models repeat the purpose of other tools.
+    let why = json!({"path": "a.md", "plexus_purpose": "why"});
+    let actions = call(&mut server, 2, "obsidian_vault_read", why);
+    assert_eq!(json!(begun(&actions).1.input), json!({"path": "a.md"}));
+    // Its schema speaks of others, or it is somebody else's.
+    for (member, value) in [
+        (
+            "io",
+            json!({"input": {"properties": {"path": {}}, "additionalProperties": false}}),
+        ),
+        ("provenance", json!("extension")),
+    ] {
+        let mut manifest = manifest();
+        let entries = entries(&mut manifest);
+        let read = entries
+            .iter_mut()
+            .find(|entry| entry["id"] == "obsidian.vault.read");
+        read.unwrap()[member] = value;
+        let mut server = Server::new("1", viewed(&manifest));
+        greet(&mut server, "x");
+        let actions = call(&mut server, 1, "obsidian_vault_read", other.clone());
+        assert_eq!(json!(begun(&actions).1.input), other, "{member}");
+    }
+}
+
+#[test]
 fn guide_is_listed_and_read() {
     let mut server = greeted("x");
     let listed = structured(&call(&mut server, 1, "plexus_guide", json!({})));
