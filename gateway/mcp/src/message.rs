@@ -148,7 +148,11 @@ pub fn too_long(id: &Value, most: usize) -> RpcError {
     RpcError::new(id, INVALID_REQUEST, why)
 }
 
-/// The id of a request that is too long to be kept, which its client waits for an answer to; null where it has none.
+/// Bytes of a long message that are looked into for its id, which would be kept whole.
+const LONGEST_LOOKED_INTO: u64 = 64 << 20;
+
+/// The id of a request that is too long to be kept, which its client waits for an answer to; null where it has none, and
+/// where its end is not in the first 64 MiB.
 #[must_use]
 pub fn id_of_long(message: impl std::io::Read) -> Value {
     #[derive(Deserialize)]
@@ -156,7 +160,9 @@ pub fn id_of_long(message: impl std::io::Read) -> Value {
         id: Value,
         method: String,
     }
-    let read = serde_json::from_reader::<_, Envelope>(message).ok();
+    let message = std::io::BufReader::new(message.take(LONGEST_LOOKED_INTO));
+    let mut message = serde_json::Deserializer::from_reader(message);
+    let read = Envelope::deserialize(&mut message).ok();
     let asks =
         |read: &Envelope| !read.method.is_empty() && (read.id.is_string() || read.id.is_number());
     let request = read.filter(asks);
