@@ -48,8 +48,11 @@ pub(crate) fn outcomes(house: &House) -> usize {
 fn stdio_client_reads_lists_and_is_told_its_errors() {
     let (house, agent) = House::with_reader("plain");
     let mut client = McpClient::start(server(&house.gateway, &agent));
-    let early = client.ask("tools/list", json!({}));
-    assert_eq!(early["error"]["code"], -32600);
+    for method in ["tools/list", "tools/call"] {
+        let early = client.ask(method, json!({}));
+        assert_eq!(early["error"]["code"], -32600, "{method}");
+    }
+    assert_eq!(client.ask("ping", json!({}))["result"], json!({}));
     let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "plain"}});
     let reply = client.ask("initialize", hello);
     assert_eq!(reply["result"]["protocolVersion"], "2025-06-18");
@@ -328,6 +331,8 @@ fn approved_task_completes_and_cancelled_one_is_withdrawn() {
 
     let second = ask(&mut client, "notes/other.md");
     assert_eq!(waiting(&house), second);
+    let other = client.ask("tasks/cancel", json!({"taskId": "other"}));
+    assert_eq!(other["error"]["code"], -32602);
     let reply = client.ask("tasks/cancel", json!({"taskId": second}));
     assert_eq!(reply["result"]["resultType"], "complete", "{reply}");
     assert!(house.owner().pending().is_empty());

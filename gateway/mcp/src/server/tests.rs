@@ -436,16 +436,6 @@ fn cancelled_message_is_not_taken_back() {
 }
 
 #[test]
-fn request_before_the_handshake_is_refused() {
-    for method in ["tools/list", "tools/call"] {
-        fails(&mut server(), method, json!({}), message::INVALID_REQUEST);
-    }
-    let pong = ask(&mut server(), 1, "ping", json!({}));
-    assert_eq!(pong["result"], json!({}));
-    assert!(ask(&mut greeted("x"), 1, "tools/list", json!({}))["result"]["tools"].is_array());
-}
-
-#[test]
 fn method_of_the_other_era_is_unknown() {
     for method in "server/discover tasks/get subscriptions/listen resources/list".split(' ') {
         fails(
@@ -673,20 +663,6 @@ fn pending_call_is_held_as_long_as_its_client_allows() {
         assert_eq!(result["structuredContent"]["pendingId"], PEND);
         assert_eq!(server.next_tick(), None);
     }
-}
-
-#[test]
-fn held_call_is_answered_when_the_owner_approves() {
-    let mut server = greeted("claude-code");
-    let call = held(&mut server, 1, write(false));
-    let reply = message(&server.answered(call, wrote(), at(90)));
-    assert_eq!(reply["result"]["structuredContent"]["output"]["bytes"], 3);
-    // What was denied is an error with the owner's words.
-    let call = held(&mut server, 2, write(false));
-    let denied = server.answered(call, Answer::Refused(refusal("denied_by_owner")), at(2));
-    let result = message(&denied)["result"].clone();
-    assert_eq!(result["isError"], true);
-    assert_eq!(result["structuredContent"]["code"], "denied_by_owner");
 }
 
 #[test]
@@ -986,19 +962,6 @@ fn client_without_tasks_is_never_given_one() {
     let actions = server.answered(call, Answer::GoesOn(item(PEND)), at(1));
     assert_eq!(actions, [Action::Follow(call, item(PEND))]);
     assert_eq!(server.next_tick(), Some(Duration::from_secs(600))); // Claude Code's.
-}
-
-#[test]
-fn cancelled_task_is_withdrawn() {
-    let mut server = server();
-    let params = modern(json!({"taskId": PEND}), tasks());
-    let actions = request(&mut server, 1, "tasks/cancel", params, 0);
-    let call = number(&actions);
-    assert_eq!(actions, [Action::Cancel(call, item(PEND))]);
-    let reply = message(&server.answered(call, Answer::Cancelled, at(1)));
-    assert_eq!(reply["result"]["resultType"], "complete");
-    let params = modern(json!({"taskId": "other"}), tasks());
-    fails(&mut server, "tasks/cancel", params, message::INVALID_PARAMS);
 }
 
 #[test]
