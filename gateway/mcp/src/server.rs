@@ -929,7 +929,7 @@ impl Server {
             {
                 ToolResult::bad_arguments(NO_CONVERSATION)
             }
-            Answer::Unknown => ToolResult::bad_arguments("There is no such item of yours."),
+            Answer::Unknown => ToolResult::no_item("There is no such item of yours"),
             Answer::Cancelled => ToolResult::bad_arguments("It was cancelled."),
         };
         if let Some(item) = known.filter(|_| !outlives) {

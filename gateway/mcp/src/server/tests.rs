@@ -871,6 +871,8 @@ fn wait_follows_an_item_within_its_seconds() {
     let call = number(&request(&mut server, 3, "tools/call", params, 0));
     let reply = message(&server.answered(call, Answer::Unknown, at(0)));
     assert_eq!(reply["result"]["isError"], true);
+    let lists = json!({"tool": "plexus_wait", "arguments": {}});
+    assert_eq!(reply["result"]["structuredContent"]["nextCall"], lists);
 }
 
 #[test]
