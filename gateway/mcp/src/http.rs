@@ -20,7 +20,7 @@ pub struct Headers<'a> {
     pub version: Option<&'a str>,
     /// `Mcp-Method`.
     pub method: Option<&'a str>,
-    /// `Mcp-Name`: the tool of a call, the task of `tasks/…`.
+    /// `Mcp-Name`: the tool of a call, the prompt, the URI of a resource, the task of `tasks/…`.
     pub name: Option<&'a str>,
 }
 
@@ -99,7 +99,8 @@ impl Headers<'_> {
             (Some(_), _) => {}
         }
         let name = match method {
-            "tools/call" => params.get("name"),
+            "tools/call" | "prompts/get" => params.get("name"),
+            "resources/read" => params.get("uri"),
             "tasks/get" | "tasks/update" | "tasks/cancel" => params.get("taskId"),
             _ => None,
         };
@@ -238,6 +239,12 @@ mod tests {
     fn status_says_what_is_wrong_with_a_request() {
         let of = |version| headers(Some(version), Some("prompts/list"), None);
         refused(of(MODERN), &modern("prompts/list", None), 404, -32601);
+        let get = headers(Some(MODERN), Some("prompts/get"), Some("x"));
+        refused(get, &modern("prompts/get", Some("x")), 404, -32601);
+        let read = headers(Some(MODERN), Some("resources/read"), Some("file:///x"));
+        let mut body = modern("resources/read", None);
+        body["params"]["uri"] = "file:///x".into();
+        refused(read, &body, 404, -32601);
         let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
         let answer = refused(of("1900-01-01"), &bare, 400, -32022);
         let spoken = json!([MODERN, "2025-11-25", "2025-06-18"]);
