@@ -430,8 +430,9 @@ impl Server {
         let list = &self.view.list;
         let result = if client.modern {
             let info = self.info();
+            let ttl = self.view.ttl().as_millis().min(LIST_TTL_MS.into());
             format!(
-                r#"{{"tools":{list},"ttlMs":{LIST_TTL_MS},"cacheScope":"private","resultType":"complete","_meta":{{"{SERVER_KEY}":{info}}}}}"#
+                r#"{{"tools":{list},"ttlMs":{ttl},"cacheScope":"private","resultType":"complete","_meta":{{"{SERVER_KEY}":{info}}}}}"#
             )
         } else {
             format!(r#"{{"tools":{list}}}"#)

@@ -187,7 +187,8 @@ impl View {
         let answer: Answer<'_> = serde_json::from_slice(bytes).map_err(NotAManifest)?;
         let (entries, ttl_ms) = match (answer.manifest, answer.entries) {
             (Some(manifest), _) => (manifest.entries, manifest.ttl_ms),
-            (None, Some(entries)) => (entries, None),
+            // The gateway's own list replaces what was kept as soon as it comes.
+            (None, Some(entries)) => (entries, Some(0)),
             (None, None) => return Err(NotAManifest(de::Error::missing_field("entries"))),
         };
         let read = serde_json::from_str(entries.get()).map_err(NotAManifest)?;
@@ -219,7 +220,7 @@ impl View {
             own: HashMap::from([with_fields(&tool)]),
             search: None,
             entries: String::new(),
-            ttl_ms: LIST_TTL_MS,
+            ttl_ms: 0,
         }
     }
 

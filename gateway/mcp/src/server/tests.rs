@@ -487,6 +487,15 @@ fn stateless_list_says_how_long_it_holds() {
     assert_eq!(reply["result"]["ttlMs"], LIST_TTL_MS);
     assert_eq!(reply["result"]["cacheScope"], "private");
     assert_eq!(reply["result"]["tools"], legacy["result"]["tools"]);
+    // The gateway has not said these.
+    for unsaid in [
+        View::of_manifest(view().kept().as_bytes()).unwrap(),
+        View::without_manifest(refusal(UNREACHABLE)),
+    ] {
+        let mut server = Server::new("1.2.3", unsaid);
+        let reply = ask(&mut server, 1, "tools/list", modern(json!({}), json!({})));
+        assert_eq!(reply["result"]["ttlMs"], 0);
+    }
     fails(
         &mut server,
         "tools/list",
