@@ -11,7 +11,9 @@
 
 use crate::sessions::caller_in;
 use plexus_ipc::worker::{CallContext, Host as Gateway, SourceError};
-use plexus_mcp::{Action, Answer, Call, CallNumber, Item, Moment, Refusal, Server, View};
+use plexus_mcp::{
+    Action, Answer, Call, CallNumber, Item, Moment, Refusal, Server, View, message::too_long,
+};
 use plexus_protocol::{Effect, PendingId, Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
@@ -310,7 +312,10 @@ impl Host {
                 read = read_line(&mut calls, &mut line), if self.tasks.len() < MOST_TASKS => match read {
                     // The pipe is ours at both ends: it does not end by itself.
                     Err(_) => break,
-                    Ok(false) => self.server.too_long(MAX_LINE),
+                    Ok(false) => {
+                        let error = too_long(&Value::Null, MAX_LINE);
+                        vec![Action::Send(error.line())]
+                    }
                     Ok(true) => {
                         let text = std::mem::take(&mut line);
                         self.take(&text)
