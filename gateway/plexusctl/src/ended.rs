@@ -33,8 +33,7 @@ pub(crate) fn ended_items(items: &[PendingId]) -> String {
 /// Ids that are named; of more their number says as much.
 const NAMED: usize = 5;
 
-/// Ids, or of many their number.
-pub(crate) fn few_or_count(items: &[PendingId]) -> String {
+fn few_or_count(items: &[PendingId]) -> String {
     match items.len() {
         0..=NAMED => text::listed(items, ", "),
         many => many.to_string(),

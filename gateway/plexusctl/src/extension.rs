@@ -6,7 +6,7 @@ use crate::{
     mcp,
     owner::Desk,
     prompt,
-    sources::{confirm_removal, ended_since, heard_open_on, removed, secret},
+    sources::{confirm_removal, ended_since, heard_open_on, secret},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -209,7 +209,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{}{ended}", removed(&name, open.as_ref()))
+                format!("{name} is removed, and every grant on it{ended}")
             })
         }
         Act::New { name, example } => new(desk, &name, &example),

@@ -10,7 +10,7 @@ pub(crate) use install::servers;
 use crate::{
     owner::{Desk, Owner, UNREADABLE, patiently},
     prompt,
-    sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, removed, there},
+    sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, there},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -208,7 +208,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
-                let removed = removed(&name, open.as_ref());
+                let removed = format!("{name} is removed, and every grant on it");
                 match reply.sign_out {
                     None => format!("{removed}{ended}"),
                     told => format!(

@@ -21,8 +21,8 @@ use crate::{
 use absent::absent_folders;
 use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
-use granted::{disabled, grants_on};
-pub(crate) use granted::{ended_since, heard_open_on, removed};
+use granted::grants_on;
+pub(crate) use granted::{ended_since, heard_open_on};
 use plexus_client::{Exit, Stop, near, out, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
@@ -205,11 +205,12 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         }
         Act::Disable { source, yes } => {
             dependents::confirm_disabling(desk, &source, yes).await?;
-            let open = heard_open_on(&mut owner, &source).await;
             let id = source.to_string();
             let reply = owner.call(&Disable { id }).await?;
             known(&mut owner, &reply, &source).await?;
-            desk.show(&reply, || disabled(&source, open.as_ref()))
+            desk.show(&reply, || {
+                format!("{source} no longer serves; its grants are suspended")
+            })
         }
         Act::Resume { sources, yes } => {
             each(sources, async |source| {
@@ -241,7 +242,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             known(&mut owner, &reply, &source).await?;
             let ended = ended_since(&mut owner, &source, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{}{ended}", removed(&source, open.as_ref()))
+                format!("{source} is removed, and every grant on it{ended}")
             })
         }
     }

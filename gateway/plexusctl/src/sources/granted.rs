@@ -1,7 +1,7 @@
 //! The grants, the open approvals and the waiting requests on one source: counted for a question, and those that an act ended.
 
 use crate::{
-    ended::{ended_items, few_or_count},
+    ended::ended_items,
     owner::{Desk, Owner},
     pause::heard,
 };
@@ -36,10 +36,8 @@ pub(super) fn the_grants(count: usize) -> String {
     }
 }
 
-/// The grants, approvals and requests of a source, which end with it.
+/// What is open on a source, and ends with it.
 pub(crate) struct OpenItems {
-    /// How many grants there are.
-    pub(super) grants: usize,
     /// Its conversations and orchestrations.
     pub(super) approvals: Vec<OpenApproval>,
     /// The requests that wait.
@@ -53,10 +51,9 @@ impl OpenItems {
     }
 }
 
-/// Counts the grants on a source, and reads its open approvals and its waiting requests.
+/// What is open on a source.
 pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<OpenItems, Stop> {
     let is_on = |id: &CapabilityId| id.parts().0 == source.as_str();
-    let grants = granted_on(owner, source).await?;
     let mut approvals = owner.call(&calls::List {}).await?.conversations;
     approvals.retain(|one| is_on(&one.capability_id));
     let waiting = owner.call(&pending::List::default()).await?.pending;
@@ -66,7 +63,6 @@ pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<Open
         .map(|item| item.pending_id)
         .collect();
     Ok(OpenItems {
-        grants,
         approvals,
         requests,
     })
@@ -97,33 +93,8 @@ pub(crate) async fn ended_since(
     ended_items(&ended.cloned().collect::<Vec<_>>())
 }
 
-/// That a source was removed, and how many grants went with it, where their number was heard.
-pub(crate) fn removed(source: &SourceId, before: Option<&OpenItems>) -> String {
-    match before {
-        Some(before) => format!("{source} is removed; grants revoked: {}", before.grants),
-        None => format!("{source} is removed, and every grant on it"),
-    }
-}
-
-/// That a source was disabled, with the grants and the requests that stay for the time when it serves again.
-pub(super) fn disabled(source: &SourceId, before: Option<&OpenItems>) -> String {
-    let grants = match before.map(|before| before.grants) {
-        Some(0) => "nothing is granted on it".to_owned(),
-        Some(many) => format!("grants suspended: {many}"),
-        None => "its grants are suspended".to_owned(),
-    };
-    let waiting = match before.map_or(&[][..], |before| before.requests.as_slice()) {
-        [] => String::new(),
-        requests => format!(
-            "\nrequests on it that still wait: {}",
-            few_or_count(requests)
-        ),
-    };
-    format!("{source} no longer serves; {grants}{waiting}")
-}
-
 /// What another target or secret takes from agents, in words; none where that is nothing.
-pub(super) fn lost(open: &OpenItems) -> Option<String> {
+pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
     let ended = |is_runs: bool, what: &str, unit: &str| {
         let of = open.approvals.iter();
         let of = of.filter(|one| one.children.is_some() == is_runs);
@@ -133,7 +104,7 @@ pub(super) fn lost(open: &OpenItems) -> Option<String> {
         let (many, units) = (s(count != 1), s(sum != 1));
         (count > 0).then(|| format!("ends {count} {what}{many} with {sum} {unit}{units} left"))
     };
-    let grants = (open.grants > 0).then(|| format!("revokes {}", the_grants(open.grants)));
+    let grants = (granted > 0).then(|| format!("revokes {}", the_grants(granted)));
     let (talks, runs) = (
         ended(false, "conversation", "turn"),
         ended(true, "orchestration", "run"),
@@ -144,16 +115,16 @@ pub(super) fn lost(open: &OpenItems) -> Option<String> {
 }
 
 /// Whether a loss is asked about. No script fails because an agent has asked for something just now.
-pub(super) fn is_asked(desk: &Desk, open: &OpenItems) -> bool {
-    open.grants > 0 || !open.approvals.is_empty() || desk.can_ask()
+pub(super) fn is_asked(desk: &Desk, granted: usize, open: &OpenItems) -> bool {
+    granted > 0 || !open.approvals.is_empty() || desk.can_ask()
 }
 
 /// What a field that suspends takes from agents, in words; none where that is nothing.
-pub(super) fn suspended(source: &SourceId, open: &OpenItems) -> Option<String> {
+pub(super) fn suspended(source: &SourceId, granted: usize, open: &OpenItems) -> Option<String> {
     let requests = requests_ended(open).map(|ends| format!("{ends} on {source}"));
-    let grants = the_grants(open.grants);
+    let grants = the_grants(granted);
     let grants = format!("suspends {grants} on {source} until you approve it");
-    let parts = [requests, (open.grants > 0).then_some(grants)];
+    let parts = [requests, (granted > 0).then_some(grants)];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(" and "))
 }
@@ -180,16 +151,13 @@ mod tests {
                 "turn": 1, "turnsLeft": left, "expiresAt": null, "underWay": false, "children": children});
             serde_json::from_value::<OpenApproval>(row).expect("an open approval")
         };
-        let open_items = |grants, approvals: Vec<OpenApproval>, requests: &[PendingId]| {
+        let lost = |granted, approvals: Vec<OpenApproval>, requests: &[PendingId]| {
             let requests = requests.to_vec();
-            OpenItems {
-                grants,
+            let open = OpenItems {
                 approvals,
                 requests,
-            }
-        };
-        let lost = |granted, approvals, requests: &[PendingId]| {
-            lost(&open_items(granted, approvals, requests))
+            };
+            lost(granted, &open)
         };
         assert_eq!(lost(0, vec![], &[]), None);
         let grants = lost(2, vec![], &[]);
@@ -209,8 +177,15 @@ mod tests {
         let requests = lost(0, vec![], &waits);
         assert_eq!(requests.as_deref(), Some("ends 2 waiting requests"));
         // Only a grant comes back by an approval.
-        let web = SourceId::parse("web").unwrap();
-        let suspended = |granted| suspended(&web, &open_items(granted, vec![], &waits[..1]));
+        let suspended = |granted| {
+            let requests = waits[..1].to_vec();
+            let approvals = vec![];
+            let open = OpenItems {
+                approvals,
+                requests,
+            };
+            suspended(&SourceId::parse("web").unwrap(), granted, &open)
+        };
         let ends = "ends 1 waiting request on web";
         assert_eq!(suspended(0).as_deref(), Some(ends));
         assert_eq!(
@@ -219,22 +194,5 @@ mod tests {
                 "{ends} and suspends the grant on web until you approve it"
             ))
         );
-        let some = open_items(2, vec![], &waits[..1]);
-        assert_eq!(
-            removed(&web, Some(&some)),
-            "web is removed; grants revoked: 2"
-        );
-        assert_eq!(removed(&web, None), "web is removed, and every grant on it");
-        assert_eq!(
-            disabled(&web, Some(&some)),
-            format!(
-                "web no longer serves; grants suspended: 2\nrequests on it that still wait: {item}"
-            )
-        );
-        let none = open_items(0, vec![], &[]);
-        let none = disabled(&web, Some(&none));
-        assert_eq!(none, "web no longer serves; nothing is granted on it");
-        let unheard = disabled(&web, None);
-        assert_eq!(unheard, "web no longer serves; its grants are suspended");
     }
 }

@@ -2,7 +2,7 @@
 //! other programs see those, and shells keep them.
 
 use super::{
-    granted::{ended_since, is_asked, lost, open_on},
+    granted::{ended_since, granted_on, is_asked, lost, open_on},
     test::{health_of, sentence},
     there,
 };
@@ -55,8 +55,9 @@ impl Secret {
         let open = open_on(owner, &self.source).await?;
         // A script has said it by running the command, and is answered with what that revoked.
         if desk.owes_yes(self.yes) {
-            let is_asked = is_asked(desk, &open);
-            if let Some(lost) = lost(&open).filter(|_| is_asked) {
+            let granted = granted_on(owner, &self.source).await?;
+            let is_asked = is_asked(desk, granted, &open);
+            if let Some(lost) = lost(granted, &open).filter(|_| is_asked) {
                 confirm(desk, &question(&self.source, &self.field, &lost), "--yes")?;
             }
         }

@@ -76,24 +76,24 @@ impl Set {
             ..Reconfigure::default()
         };
         let open = open_on(owner, &self.source).await?;
+        let granted = granted_on(owner, &self.source).await?;
         if !self.yes && (turns || !changes.is_empty()) {
             let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
             let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
             let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
             let lost = match suspends {
-                true => suspended(&self.source, &open),
-                false => lost(&open).map(|lost| format!("{lost} on {}", self.source)),
+                true => suspended(&self.source, granted, &open),
+                false => lost(granted, &open).map(|lost| format!("{lost} on {}", self.source)),
             };
-            let is_asked = is_asked(desk, &open);
+            let is_asked = is_asked(desk, granted, &open);
             if let Some(lost) = lost.filter(|_| is_asked) {
                 confirm(desk, &question(&changes, &lost), "--yes")?;
             }
         }
         let added = owner.call(&call).await?;
         let ended = ended_since(owner, &self.source, Some(&open)).await;
-        let left = granted_on(owner, &self.source).await;
-        let left = left.unwrap_or(open.grants);
-        let revoked = match open.grants.saturating_sub(left) {
+        let left = granted_on(owner, &self.source).await.unwrap_or(granted);
+        let revoked = match granted.saturating_sub(left) {
             0 => String::new(),
             revoked => format!("\ngrants revoked: {revoked}"),
         };
