@@ -1,10 +1,12 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::CallerContext, activity, agents, approvals, audit, backup, board, calls, changes,
-    channels, config, connect, console, disconnect, doctor, explain, exposure, extension, grants,
-    key, lend, logs, mcp, network, notify, owner::Desk, pause, release, review, service, sources,
-    status, tokens, undo, uninstall, unknown, upgrade,
+    act::CallerContext,
+    activity, agents, approvals, audit, backup, board, calls, changes, channels, config, connect,
+    console, disconnect, doctor, explain, exposure, extension, grants, key, lend, logs, mcp,
+    network, notify,
+    owner::{Desk, each},
+    pause, release, review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out, read_help, shell::quote, text};
@@ -200,7 +202,20 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
             Err(Stop::usage(why).next("plexusctl pause"))
         }
         Command::Resume => pause::run(&desk, false).await,
-        Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Sources(it) => {
+            let Some(sources) = it.asks_to_resume(&desk) else {
+                return sources::run(&desk, it).await;
+            };
+            // The question is its card's.
+            each(
+                sources.to_vec(),
+                async |source| match approvals::approve_change(&desk, &source).await? {
+                    Some(decided) => Ok(decided),
+                    None => sources::resume(&desk, &source).await,
+                },
+            )
+            .await
+        }
         Command::Lend(it) => lend::run(&desk, it).await,
         Command::Mcp(it) => mcp::run(&desk, it).await,
         Command::Extension(it) => extension::run(&desk, it).await,

@@ -11,7 +11,6 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
-    approvals::approve_change,
     ended::also_answered,
     owner::{Desk, Owner, each, patiently},
     pause::{PATIENCE, heard},
@@ -129,6 +128,16 @@ struct HiddenArgs {
     bare: Vec<String>,
 }
 
+impl Sources {
+    /// The sources whose grants are to be resumed once their owner has been asked.
+    pub(crate) fn asks_to_resume(&self, desk: &Desk) -> Option<&[SourceId]> {
+        match &self.act {
+            Some(Act::Resume { sources, yes }) => desk.asks(*yes).then_some(sources),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let act = sources.act.unwrap_or(Act::List);
@@ -212,11 +221,8 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 format!("{source} no longer serves; its grants are suspended")
             })
         }
-        Act::Resume { sources, yes } => {
-            each(sources, async |source| {
-                resume(desk, &mut owner, &source, yes).await
-            })
-            .await
+        Act::Resume { sources, .. } => {
+            each(sources, async |source| resume(desk, &source).await).await
         }
         Act::Hide { source, what } => {
             let rules = what.hide(&source, false)?;
@@ -248,26 +254,16 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     }
 }
 
-/// Resumes the grants on a source: by its card, where one waits and a person is asked.
-async fn resume(
-    desk: &Desk,
-    owner: &mut Owner,
-    source: &SourceId,
-    yes: bool,
-) -> Result<Exit, Stop> {
-    // The question is its card's.
-    if desk.asks(yes)
-        && let Some(decided) = approve_change(desk, source).await?
-    {
-        return Ok(decided);
-    }
+/// Resumes the grants on a source.
+pub(crate) async fn resume(desk: &Desk, source: &SourceId) -> Result<Exit, Stop> {
+    let mut owner = desk.open().await?;
     let id = source.to_string();
     let reply = owner.call(&Resume { id }).await;
-    let reply = of_source(owner, source, reply).await?;
+    let reply = of_source(&mut owner, source, reply).await?;
     let is_disabled = match reply.resumed {
         true => false,
         false => {
-            let row = heard(there(owner, source)).await;
+            let row = heard(there(&mut owner, source)).await;
             row.is_some_and(|row| !row.source.enabled)
         }
     };
