@@ -2,6 +2,7 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
+use nix::sys::signal::Signal;
 use plexus_tests::events::Events;
 use plexus_tests::texts::{assert_contains, assert_lacks, assert_like, text_of};
 use plexus_tests::{
@@ -670,6 +671,21 @@ fn person_talks_with_codex_at_a_terminal() {
     let code = connected["code"].as_str().expect("a code").to_owned();
     desk.gateway.plexus("person", ["enroll", &code]).expect_ok();
     let command = desk.gateway.plexus_command("person", ["codex.chat"]);
+    // A signal from elsewhere leaves the terminal as the shell had it.
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let mut left = Terminal::start(&command, 100, 40);
+        left.until_shows("what is it about?");
+        until_true("the prompt", || !left.is_cooked());
+        left.signal(signal);
+        assert!(!left.end().success(), "{signal}");
+        assert!(left.is_cooked(), "{signal}: {}", left.picture());
+    }
+    // One that draws no line is not asked at.
+    let mut plain = desk.gateway.plexus_command("person", ["codex.chat"]);
+    let mut plain = Terminal::start(plain.env("TERM", "dumb"), 100, 40);
+    assert!(!plain.end().success(), "{}", plain.picture());
+    assert_lacks(&plain.picture(), "what is it about?");
+
     let mut terminal = Terminal::start(&command, 100, 40);
     terminal.until_shows("what is it about?");
     // Longer than a terminal's own line, and mended at its beginning.

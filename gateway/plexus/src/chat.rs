@@ -22,7 +22,7 @@ use crate::{
     settings::Settings,
     warning,
 };
-use line::{Typed, read_message, typed_meanwhile};
+use line::{Typed, can_edit, read_message, typed_meanwhile};
 use plexus_client::{Done, Exit, Request, Stop, out, text};
 use plexus_protocol::{CapabilityId, RunId, body::Conversation};
 use serde::Deserialize;
@@ -67,7 +67,8 @@ enum TurnOutcome {
 /// Whether somebody is there to talk.
 pub(crate) fn can_talk(printing: &Printing) -> bool {
     let whole = *printing == Printing::default();
-    whole && io::stdin().is_terminal() && io::stderr().is_terminal()
+    let kind = std::env::var_os("TERM").unwrap_or_default();
+    whole && can_edit(&kind) && io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Asks for the first message.

@@ -2,23 +2,33 @@
 //! part of the line, with its line breaks.
 //!
 //! Invariants: nothing is sent without an Enter at this line, so lines that came while a turn went on stand in it at first;
-//! between two lines the terminal is as the shell had it, and Ctrl-C a signal.
+//! between two lines and at each end the terminal is as the shell had it, and between two Ctrl-C is a signal. What one read
+//! brings behind an Enter, as a paste does at a terminal that does not mark it, is typed into the next line with its own Enters.
 //!
 //! Must not know: what becomes of a message.
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::read,
+    sys::{
+        signal::{SigSet, Signal, raise},
+        termios::{SetArg, tcgetattr, tcsetattr},
+    },
+    unistd::{getpgrp, read, tcgetpgrp},
 };
 use plexus_client::out;
 use rustyline::{Behavior, Config, Editor, error::ReadlineError, history::MemHistory};
 use std::{
+    ffi::OsStr,
     io,
     os::fd::AsFd as _,
-    sync::{Mutex, PoisonError},
+    process,
+    sync::{Mutex, Once, PoisonError},
     thread,
 };
 use tokio::sync::oneshot;
+
+/// Status of a command that a signal ended, where that signal was to be ignored: as of SIGTERM.
+const SIGNALLED: i32 = 143;
 
 /// One for the whole command: it keeps what was typed beyond an Enter.
 static EDITOR: Mutex<Option<Editor<(), MemHistory>>> = Mutex::new(None);
@@ -31,8 +41,17 @@ pub(super) enum Typed {
     End,
 }
 
+/// Whether a line can be edited at a terminal of this kind. At the others rustyline asks on standard output, and drops what
+/// was typed before.
+pub(super) fn can_edit(kind: &OsStr) -> bool {
+    let plain = ["dumb", "cons25", "emacs"];
+    !plain.iter().any(|one| kind.eq_ignore_ascii_case(one))
+}
+
 /// Waits for one message. `kept` stands in the line at first.
 pub(super) async fn read_message(kept: String) -> Typed {
+    static RESTORES: Once = Once::new();
+    RESTORES.call_once(restore_at_signal);
     let (tell, typed) = oneshot::channel();
     // Beside the runtime, which notices meanwhile that the gateway closed a connection.
     thread::spawn(move || tell.send(edited(&kept)));
@@ -45,6 +64,30 @@ pub(super) async fn read_message(kept: String) -> Typed {
             Typed::End
         }
     }
+}
+
+/// From now on a signal from elsewhere that ends the command leaves the terminal as it is now. The threads that begin later
+/// inherit that it waits for the one here.
+fn restore_at_signal() {
+    let ends: SigSet = [Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let Ok(before) = tcgetattr(io::stdin()) else {
+        return;
+    };
+    if ends.thread_block().is_err() {
+        return;
+    }
+    thread::spawn(move || {
+        let signal = ends.wait();
+        // In the background the terminal is another's, and setting it would stop this.
+        if tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
+        }
+        let _ = ends.thread_unblock();
+        if signal.and_then(raise).is_ok() {
+            // It was ignored, and would be from now on.
+            process::exit(SIGNALLED);
+        }
+    });
 }
 
 fn edited(kept: &str) -> rustyline::Result<String> {
