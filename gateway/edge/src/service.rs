@@ -84,12 +84,13 @@ impl ListenerService {
         place.asked(|| authenticate::proves(&self.edge, request.headers()));
         let edge = self.edge.clone();
         let mut response = self.answered(client, request).await;
+        // First: this may end while the rest of the body is read, where its connection is evicted.
+        if let Some(reply::ReplyCode(code)) = response.extensions().get() {
+            edge.metrics.refused(*code);
+        }
         let is_refused = response.status().is_client_error() || response.status().is_server_error();
         if let Some(unread) = unread.filter(|_| is_refused) {
             unread.drain().await;
-        }
-        if let Some(reply::ReplyCode(code)) = response.extensions().get() {
-            edge.metrics.refused(*code);
         }
         // By the machine's clock a client would show an hour's grant as one of a year.
         let ahead = edge.clock.now_ahead_of_wall();
