@@ -244,10 +244,14 @@ pub(super) fn person<'p>(
     within: Option<&Found>,
 ) -> Result<&'p Member, Stop> {
     let members = people.members.iter();
-    let is_meant = |m: &Member| m.user.id == wanted || is_same_name(&m.user.name, wanted);
-    let mut fitting = members.filter(|m| m.user.id == wanted || looks_like(&m.user.name, wanted));
+    // Anybody may take another's id as a name: an id comes first.
+    let by_id = people.members.iter().any(|m| m.user.id == wanted);
+    let mut fitting = members.filter(|m| match by_id {
+        true => m.user.id == wanted,
+        false => looks_like(&m.user.name, wanted),
+    });
     match (fitting.next(), fitting.next()) {
-        (Some(user), None) if is_meant(user) => Ok(user),
+        (Some(user), None) if by_id || is_same_name(&user.user.name, wanted) => Ok(user),
         (_, another) => {
             let (wanted, is_many) = (text::line(wanted), another.is_some());
             let why = match (is_many, within) {
@@ -365,6 +369,7 @@ mod tests {
             {"id": "D", "kind": "human", "name": "Jose\u{301}", "you": false, "devices": []},
             {"id": "E", "kind": "human", "name": "Bo", "you": false, "devices": []},
             {"id": "F", "kind": "human", "name": "B\u{43e}", "you": false, "devices": []},
+            {"id": "G", "kind": "human", "name": "C", "you": false, "devices": []},
         ]});
         let members: Members = serde_json::from_value(members).unwrap();
         let channel = choose(&all(&[("talk", "C", "p")]), "p", None).ok();
@@ -381,7 +386,8 @@ mod tests {
             two.next,
             "name the id: plexusctl channels --source talk members"
         );
-        assert!(person(&members, "C", None).is_ok());
+        let by_id = person(&members, "C", None).map(|member| &*member.user.id);
+        assert_eq!(by_id.ok(), Some("C"), "though G is named so");
         assert_eq!(person(&members, "Bo", None).unwrap_err().code, "ambiguous");
         let other = person(&members, "\u{410}na", None).unwrap_err();
         assert_eq!(other.why, "no user is \u{410}na");
