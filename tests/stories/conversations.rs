@@ -663,6 +663,12 @@ fn approved_run_of_claude_is_followed_as_it_goes() {
     approved_run_is_followed_as_it_goes(CLAUDE);
 }
 
+/// What is typed before the line is open was typed meanwhile, and waits for an Enter at it.
+#[track_caller]
+fn is_asked(terminal: &Terminal) {
+    until_true("the open line", || !terminal.is_cooked());
+}
+
 #[test]
 fn person_talks_with_codex_at_a_terminal() {
     let exec = CODEX.exec;
@@ -675,7 +681,7 @@ fn person_talks_with_codex_at_a_terminal() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         let mut left = Terminal::start(&command, 100, 40);
         left.until_shows("what is it about?");
-        until_true("the prompt", || !left.is_cooked());
+        is_asked(&left);
         left.signal(signal);
         assert!(!left.end().success(), "{signal}");
         assert!(left.is_cooked(), "{signal}: {}", left.picture());
@@ -688,6 +694,7 @@ fn person_talks_with_codex_at_a_terminal() {
 
     let mut terminal = Terminal::start(&command, 100, 40);
     terminal.until_shows("what is it about?");
+    is_asked(&terminal);
     // Longer than a terminal's own line, and mended at its beginning.
     let long = "é".repeat(2_500);
     terminal.keys(&format!("dd a line {long}\u{1}A\r"));
@@ -696,6 +703,7 @@ fn person_talks_with_codex_at_a_terminal() {
     desk.owner().approve(&item, "once");
     terminal.until_shows("Which file?");
     terminal.until_shows("(19 turns left");
+    is_asked(&terminal);
 
     let sent = desk.model.requests().last().map(Value::to_string);
     assert_contains(&sent.unwrap_or_default(), &format!("Add a line {long}"));
@@ -720,6 +728,7 @@ fn person_talks_with_codex_at_a_terminal() {
     terminal.until_shows("(18 turns left");
     // A line that was typed meanwhile stands at the prompt, and is not sent.
     terminal.until_shows("> a word more");
+    is_asked(&terminal);
 
     // Once stops the turn, and the conversation goes on.
     let gate = Gate::closed();
@@ -732,6 +741,7 @@ fn person_talks_with_codex_at_a_terminal() {
     terminal.until_shows("stopping this turn");
     terminal.until_shows("You cancelled it");
     terminal.until_shows("(17 turns left");
+    is_asked(&terminal);
     gate.open();
 
     // Twice leaves, and ends the conversation.
@@ -760,6 +770,7 @@ fn line_typed_during_the_last_turn_is_dropped() {
     let item = text_of(&desk.owner().pending()[0]["pendingId"]);
     desk.owner().approve(&item, "once");
     terminal.until_shows("(1 turn left");
+    is_asked(&terminal);
     let gate = Gate::closed();
     desk.model
         .then([Step::Wait(gate.clone()), Step::say("Added it.")]);
