@@ -334,7 +334,7 @@ pub struct AskToken {
     pub challenge_id: Id,
     /// 32 bytes.
     pub proof: Base64Url,
-    /// Who asked for it, again: a relay need not remember.
+    /// The user and device that asked for it, again: a relay need not remember.
     #[serde(flatten)]
     pub by: AskChallenge,
 }

@@ -1,4 +1,4 @@
-//! What a text or a value holds, said with it where it is not so.
+//! Checks of a text or a value, which show it where it is otherwise.
 
 use serde_json::Value;
 

@@ -695,7 +695,7 @@ fn person_talks_with_codex_at_a_terminal() {
     let mut terminal = Terminal::start(&command, 100, 40);
     terminal.until_shows("what is it about?");
     is_asked(&terminal);
-    // Longer than a terminal's own line, and mended at its beginning.
+    // Longer than a terminal's own line, and corrected at its beginning.
     let long = "é".repeat(2_500);
     terminal.keys(&format!("dd a line {long}\u{1}A\r"));
     terminal.until_shows("waiting for the owner");

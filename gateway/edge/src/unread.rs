@@ -31,7 +31,7 @@ const DRAINED: usize = 16 * 1024 * 1024;
 /// A body that was let go before its end, and how much of it had come.
 type Left<B> = Arc<Mutex<Option<(B, usize)>>>;
 
-/// What the routes leave of one request's body.
+/// The part of one request's body that the routes leave.
 pub(crate) struct Unread<B> {
     left: Left<B>,
     until: Instant,

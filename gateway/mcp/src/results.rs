@@ -30,7 +30,7 @@ pub struct Refusal {
 pub const REPLAYED: &str =
     "This is the answer of the same call that was made before. Nothing was done again.";
 
-/// What is said of an effect that happened, and whose result is lost or no longer kept.
+/// The words about an effect that happened, and whose result is lost or no longer kept.
 pub const RESULT_LOST: &str =
     "It was done, and its result is lost. Do not repeat the call: read what it was to change.";
 

@@ -285,7 +285,7 @@ fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Line>> {
     Ok(Some(Line::TooLong(id)))
 }
 
-/// What follows of a line, which is read and not kept.
+/// The rest of a line, which is read and not kept.
 struct RestOfLine<'a, R> {
     stdin: &'a mut R,
     ended: bool,

@@ -95,7 +95,7 @@ fn ending(agent: &AgentId, keep: bool) -> String {
     }
 }
 
-/// What became of the agent and of its files, of which `left` was named before.
+/// The end of the agent and of its files, of which `left` was named before.
 fn ended(agent: &AgentId, revoked: bool, left: &[Finding]) -> String {
     let files = match left {
         [] => "its files are as before",
