@@ -8,9 +8,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long one test may take, as nextest's settings say: one that hangs holds up neither the others nor the report.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Run each test of one binary in a process of its own (used by `test`)
 #[derive(clap::Args)]
@@ -146,17 +149,48 @@ fn list(binary: &Path) -> Result<Vec<String>> {
 /// Runs one test with its output in a file; the error holds that output.
 fn run_alone(binary: &Path, test: &str, whole: bool, output: &Path) -> Result<()> {
     let file = File::create(output).with_context(|| format!("making {}", output.display()))?;
-    let status = Command::new(binary)
+    let mut child = Command::new(binary)
         .args([test, "--exact", "--nocapture"])
         .args(whole.then_some("--include-ignored"))
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        .status()?;
+        .spawn()?;
+    let (pid, (ended, end)) = (child.id(), mpsc::channel());
+    thread::spawn(move || ended.send(child.wait()));
+    let patience = if whole { Duration::MAX } else { PATIENCE };
+    let status = match end.recv_timeout(patience) {
+        Ok(status) => status?,
+        Err(_) => {
+            end_tree(pid)?;
+            end.recv()??
+        }
+    };
     if !status.success() {
         let output = std::fs::read(output)?;
         bail!("{status}\n{}", String::from_utf8_lossy(&output));
     }
+    Ok(())
+}
+
+/// Kills a process that this one started and all that descend from it, the youngest first.
+pub(crate) fn end_tree(root: u32) -> Result<()> {
+    let listed = Command::new("ps").args(["-axo", "pid=,ppid="]).output()?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let pairs = listed.lines().filter_map(|line| {
+        let (pid, parent) = line.trim().split_once(char::is_whitespace)?;
+        Some((pid.parse::<u32>().ok()?, parent.trim().parse::<u32>().ok()?))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    let mut tree = vec![root];
+    let mut at = 0;
+    while let Some(parent) = tree.get(at).copied() {
+        let of = pairs.iter().filter(|pair| pair.1 == parent);
+        tree.extend(of.map(|pair| pair.0));
+        at += 1;
+    }
+    let numbers = tree.iter().rev().map(u32::to_string);
+    Command::new("kill").arg("-KILL").args(numbers).output()?;
     Ok(())
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             let mut nextest = nextest();
             if arguments.long {
-                nextest.args(["--run-ignored", "all"]);
+                nextest.args(["--run-ignored", "all", "--profile", "long"]);
             }
             tests("tests", nextest);
         }

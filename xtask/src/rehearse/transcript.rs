@@ -1,6 +1,7 @@
 //! What a step's programs say: shown as it comes, its last lines kept, its answers collected.
 
 use super::is_interrupted;
+use crate::isolate::end_tree;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -154,27 +155,6 @@ impl Transcript {
             None => bail!("{name} cannot be waited for"),
         }
     }
-}
-
-/// Kills a process that this one started and all that descend from it, the youngest first.
-fn end_tree(root: u32) -> Result<()> {
-    let listed = Command::new("ps").args(["-axo", "pid=,ppid="]).output()?;
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let pairs = listed.lines().filter_map(|line| {
-        let (pid, parent) = line.trim().split_once(char::is_whitespace)?;
-        Some((pid.parse::<u32>().ok()?, parent.trim().parse::<u32>().ok()?))
-    });
-    let pairs: Vec<_> = pairs.collect();
-    let mut tree = vec![root];
-    let mut at = 0;
-    while let Some(parent) = tree.get(at).copied() {
-        let of = pairs.iter().filter(|pair| pair.1 == parent);
-        tree.extend(of.map(|pair| pair.0));
-        at += 1;
-    }
-    let numbers = tree.iter().rev().map(u32::to_string);
-    Command::new("kill").arg("-KILL").args(numbers).output()?;
-    Ok(())
 }
 
 /// `ok  0.1 s  module::name_of_a_test`, as `isolate` says it.
