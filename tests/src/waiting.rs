@@ -1,5 +1,9 @@
-//! Waiting for a state of the world that sends no event to this process.
+//! Waiting with a bound: for a state of the world that sends no event to this process, and for the lines of a program.
+//!
+//! It knows the standard library alone: crates that cannot depend on this one have this file as a module.
 
+use std::io::{BufRead as _, BufReader, Read};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it lost. Only a test that fails waits that long, so it says nothing about
@@ -37,4 +41,17 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, || holds().then_some(()));
+}
+
+/// The lines of a pipe, as far as each comes within [`PATIENCE`]: a program that neither speaks nor ends is taken for one
+/// that ended. The pipe is read on in any case, so that a full one stops nobody.
+pub fn lines(pipe: impl Read + Send + 'static) -> impl Iterator<Item = String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            // The test may be done with it.
+            let _ = sender.send(line);
+        }
+    });
+    std::iter::from_fn(move || lines.recv_timeout(PATIENCE).ok())
 }

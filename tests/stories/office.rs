@@ -11,11 +11,10 @@ use plexus_channels::dial::{Dial, Direct, Endpoint};
 use plexus_channels::identity::{Home, Registration};
 use plexus_channels::wire::Message;
 use plexus_tests::programs::command;
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::{lines, until, until_true};
 use plexus_tests::{Model, Step, binaries, coding_agents};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -37,8 +36,7 @@ impl Running {
             .expect("it starts");
         let stdout = child.stdout.take().expect("a pipe");
         let running = Self(child);
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let line = lines(stdout).next().unwrap_or_default();
         let ready = line.strip_prefix(word).unwrap_or_else(|| {
             let log = fs::read_to_string(log).unwrap_or_default();
             panic!("not ready: {line}\n{log}")
@@ -295,23 +293,19 @@ impl Office {
 
     /// The person sends a text; while the relay is away it is tried again.
     pub(crate) fn says(&self, channel: Id, text: &str) -> Id {
-        let sent = async {
-            loop {
-                match self.person.send(channel, text).await {
-                    Ok(sent) => return sent.message_id,
-                    // It is in the outbox.
-                    Err(AccountError::Kept(_)) => break,
-                    Err(other) => assert!(other.is_kept(), "{other}"),
+        let mut is_in_outbox = false;
+        until("the relay takes a message", || {
+            let sent = self.runtime.block_on(async {
+                if is_in_outbox {
+                    let sent = self.person.flush().await;
+                    sent.map(|mut sent| sent.pop().expect("the kept message"))
+                } else {
+                    self.person.send(channel, text).await
                 }
-            }
-            loop {
-                match self.person.flush().await {
-                    Ok(sent) => return sent.last().expect("the kept message").message_id,
-                    Err(other) => assert!(other.is_kept(), "{other}"),
-                }
-            }
-        };
-        self.runtime.block_on(sent)
+            });
+            is_in_outbox |= matches!(sent, Err(AccountError::Kept(_)));
+            unless_away(sent).map(|sent| sent.message_id)
+        })
     }
 
     /// The person archives a channel: it takes no message any more.
@@ -338,13 +332,10 @@ impl Office {
     pub(crate) fn history(&self, channel: Id) -> Vec<(Message, String)> {
         let (mut all, mut after) = (Vec::new(), Id::ZERO);
         loop {
-            let read = self.person.history(channel, Cursor::After(after), 200);
-            let (page, has_more) = match self.runtime.block_on(read) {
-                Ok(read) => read,
-                // Its servers elect a leader.
-                Err(passing) if passing.is_kept() => continue,
-                Err(other) => panic!("{other}"),
-            };
+            let (page, has_more) = until("the history of a channel", || {
+                let read = self.person.history(channel, Cursor::After(after), 200);
+                unless_away(self.runtime.block_on(read))
+            });
             for opened in page {
                 after = opened.message.message_id;
                 match opened.content {
@@ -367,6 +358,29 @@ impl Office {
     pub(crate) fn channels(&self) -> Vec<plexus_channels::wire::Channel> {
         let channels = self.runtime.block_on(self.person.api().channels(None));
         channels.expect("channels")
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        show_if_failed(&self.folder.path().join("relay.log"));
+    }
+}
+
+/// Nothing while the relay is away, or its servers elect a leader.
+#[track_caller]
+fn unless_away<T>(done: Result<T, AccountError>) -> Option<T> {
+    if let Err(why) = &done {
+        assert!(why.is_kept(), "{why}");
+    }
+    done.ok()
+}
+
+#[expect(clippy::print_stderr, reason = "a failed test shows its logs")]
+fn show_if_failed(log: &Path) {
+    if std::thread::panicking() {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        eprintln!("the log of {}:\n{text}", log.display());
     }
 }
 
@@ -464,12 +478,8 @@ impl Seat {
 }
 
 impl Drop for Seat {
-    #[expect(clippy::print_stderr, reason = "a failed test says what its peer did")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            eprintln!("the log of {}:\n{log}", self.log.display());
-        }
+        show_if_failed(&self.log);
     }
 }
 

@@ -232,7 +232,7 @@ fn killed(mut office: Office, victims: &[Victim]) {
         };
         deaths += 1;
         if let (Some(node), Some(servers)) = (away.take(), &mut office.servers) {
-            while !servers.run(node) {}
+            servers.restart(node);
         }
         let member = &mut members[usize::from(dice.up_to(1) == 1)];
         match victims[usize::try_from(at).expect("small")] {

@@ -1,11 +1,16 @@
 //! Servers of NATS: the real `nats-server`, each with a folder and ports of its own, ended by the handle that started it.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
+use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use tempfile::TempDir;
+use waiting::{until, until_true};
+
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../../tests/src/waiting.rs"]
+pub(crate) mod waiting;
 
 /// How often ports are chosen anew because another process has taken one in between.
 const TRIES: usize = 20;
@@ -63,34 +68,45 @@ impl Nats {
     /// Starts a node, on its files; whether it got its ports.
     pub(crate) fn run(&mut self, n: usize) -> bool {
         let file = self.folder.path().join(format!("{n}.conf"));
+        let log = self.log(n);
         let mut programs = ["nats-server", "/usr/sbin/nats-server"].into_iter();
         let spawned = programs.find_map(|program| {
             let mut command = Command::new(program);
-            command.arg("-c").arg(&file).stderr(Stdio::piped());
+            command.arg("-c").arg(&file);
+            command.stderr(File::create(&log).expect("a log"));
             command.spawn().ok()
         });
-        let mut child =
-            spawned.expect("nats-server is missing; type: sudo apt-get install nats-server");
-        let log = BufReader::new(child.stderr.take().expect("its log"));
-        let mut lines = log.lines().map_while(Result::ok);
-        let mut seen = String::new();
         // A cluster's node listens for the others after that, and ends where another process has that port.
         let last = match self.nodes.len() {
             1 => "Server is ready",
             _ => "Listening for route connections",
         };
-        let ready = lines.by_ref().any(|line| {
-            let _ = writeln!(seen, "{line}");
-            line.contains(last)
+        let child =
+            spawned.expect("nats-server is missing; type: sudo apt-get install nats-server");
+        let child = self.nodes[n].child.insert(child);
+        let ready = until("nats-server is ready", || {
+            let has_ended = child.try_wait().expect("our child").is_some();
+            let seen = std::fs::read_to_string(&log).expect("its log");
+            let ready = seen.contains(last);
+            assert!(
+                ready || !has_ended || seen.contains("address already in use"),
+                "{seen}"
+            );
+            (ready || has_ended).then_some(ready)
         });
-        // A full pipe would stop the server.
-        std::thread::spawn(move || lines.for_each(drop));
-        self.nodes[n].child = Some(child);
         if !ready {
             self.kill(n);
-            assert!(seen.contains("address already in use"), "{seen}");
         }
         ready
+    }
+
+    /// Starts a node again, as soon as no other process has its ports.
+    pub(crate) fn restart(&mut self, n: usize) {
+        until_true("the ports of nats-server", || self.run(n));
+    }
+
+    fn log(&self, n: usize) -> PathBuf {
+        self.folder.path().join(format!("{n}.log"))
     }
 
     /// SIGKILL, and reaped.
@@ -104,10 +120,13 @@ impl Nats {
 
     /// SIGTERM, and reaped: all that a node was given is in its files.
     pub(crate) fn stop(&mut self, n: usize) {
-        let mut child = self.nodes[n].child.take().expect("it runs");
+        let child = self.nodes[n].child.as_mut().expect("it runs");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
-        child.wait().expect("reaped");
+        until("the end of nats-server", || {
+            child.try_wait().expect("our child")
+        });
+        self.kill(n);
     }
 
     /// The bytes of all files of a node.
@@ -141,8 +160,15 @@ impl Nats {
 }
 
 impl Drop for Nats {
+    #[expect(clippy::print_stderr, reason = "a failed test shows its logs")]
     fn drop(&mut self) {
-        (0..self.nodes.len()).for_each(|n| self.kill(n));
+        for n in 0..self.nodes.len() {
+            self.kill(n);
+            if std::thread::panicking() {
+                let log = std::fs::read_to_string(self.log(n)).unwrap_or_default();
+                eprintln!("the log of nats-server {n}:\n{log}");
+            }
+        }
     }
 }
 

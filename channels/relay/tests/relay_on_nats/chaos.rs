@@ -123,7 +123,7 @@ fn lost_leader_of_a_cluster_loses_no_acknowledged_message() {
         nats.kill(lost);
         // Two of three go on.
         acknowledged(100).await;
-        while !nats.run(lost) {}
+        nats.restart(lost);
         acknowledged(100).await;
         stop.send_replace(true);
         let mut sent = Vec::new();

@@ -154,7 +154,7 @@ fn relay_without_its_servers_refuses_and_comes_back() {
             assert_eq!(status, 200);
             tokio::task::yield_now().await;
         }
-        while !nats.run(0) {}
+        nats.restart(0);
         while health().await.0 != 200 {
             tokio::task::yield_now().await;
         }

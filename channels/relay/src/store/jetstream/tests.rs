@@ -227,12 +227,12 @@ fn stream_that_lost_what_was_read_is_refused() {
     // A disk that forgets: the servers' files as they were before the second act.
     nats.kill(0);
     nats.save(0, "older");
-    while !nats.run(0) {}
+    nats.restart(0);
     assert_eq!(settled(&store, subject, 1, "lost"), Outcome::Durable);
     drop(store);
     nats.kill(0);
     nats.restore(0, "older");
-    while !nats.run(0) {}
+    nats.restart(0);
     let why = refusal(&runtime, &nats, &cache);
     assert!(why.contains("messages were lost"), "{why}");
     // Another act in its place is seen too.
@@ -254,7 +254,7 @@ fn stream_behind_what_was_read_is_waited_for() {
         if let Some(taken) = taken {
             nats.restore(0, taken);
         }
-        while !nats.run(0) {}
+        nats.restart(0);
     };
     assert_eq!(settled(&store, subject, 0, "first"), Outcome::Durable);
     files(&mut nats, "older", None);
