@@ -130,9 +130,12 @@ fn stdio_client_reads_lists_and_is_told_its_errors() {
         let reply = client.hear("an error", |message| message["id"].is_null());
         assert_eq!(reply["error"]["code"], code, "{line}");
     }
-    client.write(&"x".repeat((2 << 20) + 10));
+    client.write(&"x".repeat((1 << 20) + 10));
     let reply = client.hear("an error", |message| message["id"].is_null());
     assert_eq!(reply["error"]["code"], -32600);
+    let long = json!({"name": "obsidian_vault_read", "arguments": {"path": "x".repeat(1 << 20)}});
+    let reply = client.ask("tools/call", long);
+    assert_eq!(reply["error"]["code"], -32600, "{reply}");
     assert_eq!(client.end(), 0);
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json as object};
 use std::time::Duration;
 
 /// Largest body of most routes (docs/protocol/README.md#limits).
-pub(crate) const BODY: usize = 1024 * 1024;
+pub(crate) const BODY: usize = plexus_protocol::MAX_BODY;
 /// Largest body of enroll and handshake.
 pub const SMALL_BODY: usize = 4 * 1024;
 /// What is kept of the body of somebody whose head shows no live credential: any peer that can connect may send one, on each of

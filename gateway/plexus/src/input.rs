@@ -7,14 +7,13 @@
 use crate::command;
 use plexus_client::{Stop, near};
 use plexus_mcp::value::{of_text, types};
-use plexus_protocol::json;
+use plexus_protocol::{MAX_BODY, json};
 use serde_json::{Map, Value};
 use std::io::Read;
 use unicode_normalization::char::is_combining_mark;
 
-/// The largest input that is read from stdin, in bytes: what the gateway accepts as a body
-/// (docs/protocol/README.md#limits).
-const MAX_STDIN: u64 = 1 << 20;
+/// The largest input that is read from stdin, in bytes: what the gateway accepts as a body.
+const MAX_STDIN: u64 = MAX_BODY as u64;
 
 /// What says how input is given.
 fn how() -> String {

@@ -21,7 +21,7 @@ use plexus_mcp::{
     Action, Answer, CallNews, CallNumber, Item, Moment, NameLength, Refusal, Server, View,
     message::{id_of_long, too_long},
 };
-use plexus_protocol::{NextAction, NextKind};
+use plexus_protocol::{MAX_BODY, NextAction, NextKind};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -36,8 +36,6 @@ use tokio::{
 };
 use work::Pool;
 
-/// The longest message that is read, in bytes: twice what the gateway takes as a body.
-const MAX_LINE: usize = 2 << 20;
 /// Messages that are read ahead.
 const AHEAD: usize = 16;
 /// How long the first word of the gateway is waited for: a client that starts this one waits a second.
@@ -120,7 +118,7 @@ async fn serve(settings: Result<Settings, Stop>, names: NameLength) -> Result<Ex
                     host.act(actions)?;
                 }
                 Some(Line::TooLong(id)) => {
-                    let error = too_long(&id, MAX_LINE);
+                    let error = too_long(&id, MAX_BODY);
                     host.act(vec![Action::Send(error.line())])?;
                 }
                 None => return Ok(Exit::Ok),
@@ -271,9 +269,9 @@ fn lines() -> mpsc::Receiver<Line> {
 
 fn read_line(stdin: &mut impl BufRead) -> std::io::Result<Option<Line>> {
     let mut bytes = Vec::new();
-    let most = MAX_LINE as u64 + 1;
+    let most = MAX_BODY as u64 + 1;
     stdin.take(most).read_until(b'\n', &mut bytes)?;
-    if bytes.last() == Some(&b'\n') || bytes.len() <= MAX_LINE {
+    if bytes.last() == Some(&b'\n') || bytes.len() <= MAX_BODY {
         return Ok((!bytes.is_empty()).then_some(Line::Message(bytes)));
     }
     let mut rest = RestOfLine {
@@ -467,18 +465,18 @@ mod tests {
 
     #[test]
     fn too_long_line_is_passed_over() {
-        let mut text = vec![b'x'; MAX_LINE + 5];
+        let mut text = vec![b'x'; MAX_BODY + 5];
         text.extend(b"\n{}\nend");
         assert_eq!(read(&text), [None, Some(3), Some(3)]);
-        let mut just = vec![b'x'; MAX_LINE];
+        let mut just = vec![b'x'; MAX_BODY];
         just.push(b'\n');
-        assert_eq!(read(&just), [Some(MAX_LINE + 1)]);
+        assert_eq!(read(&just), [Some(MAX_BODY + 1)]);
         assert_eq!(read(b""), []);
     }
 
     #[test]
     fn too_long_request_is_answered_by_its_id() {
-        let long = "x".repeat(MAX_LINE);
+        let long = "x".repeat(MAX_BODY);
         for (head, tail, id) in [
             (
                 r#"{"id":7,"method":"m","params":{"id":8,"t":""#,

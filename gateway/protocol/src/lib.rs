@@ -46,6 +46,8 @@ pub const PROTOCOL_FAMILY: &str = "0.1";
 pub const PROTOCOL_EXACT: &str = "0.1.4";
 /// The port of a gateway that was given none.
 pub const DEFAULT_PORT: u16 = 7077;
+/// Most bytes of a request's body, and of a message of MCP (docs/protocol/README.md#limits).
+pub const MAX_BODY: usize = 1 << 20;
 /// What an agent whose credential is unknown or over is to do.
 pub const NEW_CODE: &str = "stop; tell the owner: a new enrollment code is needed (plexusctl agents code AGENT; after a revocation, plexusctl connect AGENT)";
 /// [`NEW_CODE`] with the agent's name, where that is known.
