@@ -389,7 +389,7 @@ fn slow_day_at_terminals() {
     let shown = day.agent("planner", &format!("wait {item}"));
     has(
         &shown,
-        &["nothing was done", "the owner denied it: not the docs"],
+        &["nothing was done", "The owner denied it: not the docs"],
     );
     reads_well(&day.ends("writer", run, writing));
     following.end();

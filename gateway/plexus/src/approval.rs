@@ -25,6 +25,7 @@ use plexus_mcp::holds_off;
 use plexus_protocol::{
     PendingId, RunId,
     body::{Conversation, VoidReason},
+    words,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -111,7 +112,7 @@ pub(crate) async fn look(
             Ok(Standing::Decided(Decision::Ran(Box::new(ran))))
         }
         ("approved", None) => Ok(Standing::Decided(Decision::Approved)),
-        ("denied", _) => Err(denied(status.reason)),
+        ("denied", _) => Err(denied(status.reason.as_deref())),
         ("expired", _) => Err(expired(id, status.reason)),
         ("pending", _) => Ok(Standing::Waits),
         (other, _) => {
@@ -262,17 +263,8 @@ pub(crate) fn unheard(stop: Stop, item: &str) -> Stop {
     }
 }
 
-fn denied(reason: Option<String>) -> Stop {
-    let (why, next) = match reason {
-        Some(reason) => (
-            format!("the owner denied it: {reason}"),
-            "stop; do something else",
-        ),
-        None => (
-            "the owner denied it".to_owned(),
-            "stop; do something else, or ask the owner why",
-        ),
-    };
+fn denied(reason: Option<&str>) -> Stop {
+    let (why, next) = words::denied(reason);
     Stop::new(Exit::Refused, "denied_by_owner", why).next(next)
 }
 

@@ -641,8 +641,8 @@ fn waiting_ends_as_the_owner_or_the_time_decides() {
     let not_now = json!({"state": "denied", "reason": "not \u{1b}now"});
     let answers = [
         (state("pending"), 75, &*next),
-        (not_now, 77, "why: the owner denied it: not \\u{1b}now"),
-        (state("denied"), 77, "why: the owner denied it\n"),
+        (not_now, 77, "why: The owner denied it: not \\u{1b}now"),
+        (state("denied"), 77, "why: The owner denied it.\n"),
         (state("expired"), 1, "next: ask again"),
         (state("strange"), 1, "which is no state"),
     ];

@@ -41,6 +41,21 @@ pub fn cut(text: &str, max: usize) -> String {
         .collect()
 }
 
+/// The words about a denial, and what its agent is to do then.
+#[must_use]
+pub fn denied(reason: Option<&str>) -> (String, &'static str) {
+    match reason {
+        Some(reason) => (
+            format!("The owner denied it: {reason}"),
+            "stop; do something else",
+        ),
+        None => (
+            "The owner denied it.".to_owned(),
+            "stop; do something else, or ask the owner why",
+        ),
+    }
+}
+
 /// A reason as it is kept; empty where it says nothing.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use plexus_ipc::worker::{CallContext, Host as Gateway, SourceError};
 use plexus_mcp::{
     Action, Answer, Call, CallNumber, Item, Moment, Refusal, Server, View, message::too_long,
 };
-use plexus_protocol::{Effect, PendingId, Timestamp};
+use plexus_protocol::{Effect, PendingId, Timestamp, words};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
@@ -530,10 +530,7 @@ async fn looked(asker: &Asker, waiting: &RunItems, item: &Item, wait: Duration) 
         "denied" => Answer::Refused(Refusal {
             code: "denied_by_owner".into(),
             effect: Effect::None,
-            message: match reason {
-                Some(reason) => format!("The owner denied it: {reason}"),
-                None => "The owner denied it.".into(),
-            },
+            message: words::denied(reason).0,
             next: "stop; do not look for another way".into(),
             action: None,
         }),

@@ -16,6 +16,7 @@ use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
     AgentId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
     body::{InvokeResponse, ProgressChunk, VoidReason},
+    words,
 };
 use plexus_sources::narration::clean;
 use plexus_trust::{Approval, EnrollmentStatus, ItemState, OnApproval};
@@ -303,16 +304,7 @@ fn decided(edge: &Edge, item: &plexus_trust::Item, waits: bool) -> Answer {
             told_of.map_or(Answer::Approved, |result| told(&result))
         }
         (ItemState::Denied { reason }, _) => {
-            let (why, next) = match reason {
-                Some(reason) => (
-                    format!("The owner denied it: {reason}"),
-                    "stop; do something else",
-                ),
-                None => (
-                    "The owner denied it.".to_owned(),
-                    "stop; do something else, or ask the owner why",
-                ),
-            };
+            let (why, next) = words::denied(reason.as_deref());
             let error = ErrorBody::new(ErrorCode::DeniedByOwner, why);
             Answer::Refused(refusal(error.then(NextKind::Stop, next)))
         }
