@@ -274,16 +274,19 @@ fn cancelled_call_leaves_its_item_with_the_owner() {
 fn item_that_another_program_asked_for_is_listed() {
     let house = House::open();
     let [agent, other] = ["one", "two"].map(|name| house.gateway.agent(name));
-    let item = agent.must_ask(WRITE, write("made.md"));
+    let asked = json!({"id": WRITE, "input": write("made.md"), "purpose": "to keep it"});
+    let reply = agent.client().post("/invoke", asked);
+    let error = reply.expect_error(401, "approval_required");
+    let item = error["pendingId"].as_str().expect("an item");
     other.must_ask(WRITE, write("others.md"));
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
     let waiting = client.call("plexus_wait", json!({}))["structuredContent"]["waiting"].take();
-    assert_eq!(
-        waiting,
-        json!([{"pendingId": item, "status": "waiting_for_owner", "tool": "workspace_write"}])
-    );
+    let like = json!({"pendingId": item, "status": "waiting_for_owner", "tool": "workspace_write", "purpose": "to keep it"});
+    assert_like(&waiting[0], &like);
+    assert!(waiting[0]["since"].is_string(), "{waiting}");
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
     let still = client.call("plexus_wait", json!({"pendingId": item, "seconds": 0}));
-    assert_eq!(still["structuredContent"]["pendingId"], item.as_str());
+    assert_eq!(still["structuredContent"]["pendingId"], item);
 }
 
 /// A server that was started since, and was told nothing but the id.

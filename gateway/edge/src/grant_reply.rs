@@ -72,6 +72,7 @@ pub fn request(item: &Item) -> Option<WaitingRequest> {
         pending_id: item.id.clone(),
         capability_id: item.asks.first()?.capability.clone(),
         created_at: item.created_at,
+        purpose: item.purpose.clone(),
     })
 }
 

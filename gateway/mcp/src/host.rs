@@ -89,6 +89,8 @@ pub struct Waiting {
     pub capability: CapabilityId,
     /// When it was asked for.
     pub since: Timestamp,
+    /// Why, in the agent's words, where the gateway says it.
+    pub purpose: Option<String>,
 }
 
 impl From<WaitingRequest> for Waiting {
@@ -97,6 +99,7 @@ impl From<WaitingRequest> for Waiting {
             item: Item::Pending(request.pending_id),
             capability: request.capability_id,
             since: request.created_at,
+            purpose: request.purpose,
         }
     }
 }
@@ -107,6 +110,7 @@ impl From<RunningCall> for Waiting {
             item: Item::Run(running.run_id),
             capability: running.capability_id,
             since: running.started_at,
+            purpose: None,
         }
     }
 }

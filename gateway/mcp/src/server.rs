@@ -162,6 +162,9 @@ impl Made {
 struct TrackedItem {
     item: Item,
     tool: Option<Arc<Tool>>,
+    /// The call, where this view has no tool of it.
+    capability: Option<CapabilityId>,
+    purpose: Option<String>,
     since: Timestamp,
     ended: bool,
 }
@@ -216,7 +219,7 @@ impl Server {
     /// What an item is about, where the host knows it better: of a [stateless](Self::stateless) server it always does.
     pub fn know(&mut self, waiting: &Waiting) {
         let tool = self.view.tool_of(&waiting.capability).cloned();
-        self.remember(&waiting.item, tool.as_ref(), waiting.since);
+        self.remember(&waiting.item, tool.as_ref(), None, waiting.since);
         if let Some(known) = self
             .known
             .iter_mut()
@@ -224,7 +227,7 @@ impl Server {
         {
             // It goes on, if it was taken for ended: only we heard no more of it.
             known.ended = false;
-            known.tool = known.tool.take().or(tool);
+            known.say(waiting, tool);
         }
     }
 
@@ -705,12 +708,15 @@ impl Server {
         let others = said.unwrap_or_default().iter();
         let others = others.filter(|one| !self.knows(&one.item) && !self.has_request_of(&one.item));
         waiting.extend(others.map(|one| {
-            let tracked = TrackedItem {
+            let mut tracked = TrackedItem {
                 item: one.item.clone(),
-                tool: self.view.tool_of(&one.capability).cloned(),
+                tool: None,
+                capability: None,
+                purpose: None,
                 since: one.since,
                 ended: false,
             };
+            tracked.say(one, self.view.tool_of(&one.capability).cloned());
             tracked.listed(true, None)
         }));
         ToolResult::data(json!({"ok": true, "waiting": waiting}))
@@ -793,7 +799,7 @@ impl Server {
     pub fn answered(&mut self, number: CallNumber, answer: Answer, now: Moment) -> Vec<Action> {
         let Some(flight) = self.flights.remove(&number) else {
             if let (Some(tool), Answer::GoesOn(item)) = (self.let_go.remove(&number), &answer) {
-                self.remember(item, Some(&tool), now.wall);
+                self.remember(item, Some(&tool), None, now.wall);
             }
             return Vec::new();
         };
@@ -844,7 +850,7 @@ impl Server {
         let outlives = matches!(&answer, Answer::Refused(why) if holds_off(&why.code));
         let result = match answer {
             Answer::GoesOn(item) => {
-                self.remember(&item, tool.as_ref(), now.wall);
+                self.remember(&item, tool.as_ref(), flight.why(), now.wall);
                 return match flight.stage {
                     FlightState::Calling
                         if matches!(flight.purpose, Purpose::Tool { .. } | Purpose::Turn) =>
@@ -1003,7 +1009,13 @@ impl Server {
         self.known.iter().any(|known| known.item == *item)
     }
 
-    fn remember(&mut self, item: &Item, tool: Option<&Arc<Tool>>, since: Timestamp) {
+    fn remember(
+        &mut self,
+        item: &Item,
+        tool: Option<&Arc<Tool>>,
+        purpose: Option<String>,
+        since: Timestamp,
+    ) {
         if self.knows(item) {
             return;
         }
@@ -1016,6 +1028,8 @@ impl Server {
         self.known.push_back(TrackedItem {
             item: item.clone(),
             tool: tool.cloned(),
+            capability: None,
+            purpose,
             since,
             ended: false,
         });
@@ -1129,6 +1143,13 @@ impl Server {
 }
 
 impl Flight {
+    /// Why its call is made, in the model's words.
+    fn why(&self) -> Option<String> {
+        match &self.purpose {
+            Purpose::Tool { call, .. } => call.purpose.clone(),
+            _ => None,
+        }
+    }
     /// When its client is told next how it stands.
     fn tells_at(&self) -> Duration {
         self.told
@@ -1156,6 +1177,13 @@ impl Flight {
 }
 
 impl TrackedItem {
+    /// Takes over what the gateway says of it; `tool`: that of the call in this view.
+    fn say(&mut self, said: &Waiting, tool: Option<Arc<Tool>>) {
+        self.tool = self.tool.take().or(tool);
+        self.capability = Some(said.capability.clone());
+        self.purpose = self.purpose.take().or_else(|| said.purpose.clone());
+        self.since = said.since;
+    }
     /// `waits`: unless the gateway, asked just now, does not name it among what waits or runs; `run`: where it names that of
     /// its approved call.
     fn listed(&self, waits: bool, run: Option<RunId>) -> Value {
@@ -1171,9 +1199,15 @@ impl TrackedItem {
         if let Some(run) = run {
             listed["runId"] = run.as_str().into();
         }
-        if let Some(tool) = &self.tool {
-            listed["tool"] = tool.name.as_str().into();
+        match (&self.tool, &self.capability) {
+            (Some(tool), _) => listed["tool"] = tool.name.as_str().into(),
+            (None, Some(id)) => listed["capability"] = id.as_str().into(),
+            (None, None) => {}
         }
+        if let Some(purpose) = &self.purpose {
+            listed["purpose"] = purpose.as_str().into();
+        }
+        listed["since"] = json!(self.since);
         listed
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     session::Session,
     settings::Settings,
 };
-use plexus_client::{Done, Exit, Request, Stop, out, span};
+use plexus_client::{Done, Exit, Request, Stop, out, span, text};
 use plexus_mcp::cut::Takes;
 use plexus_protocol::{PendingId, Provenance, RunId};
 use serde_json::{Map, Value, json};
@@ -248,7 +248,9 @@ async fn list_waiting(settings: &Settings, as_json: bool) -> Result<String, Stop
     let now = span::now();
     let lines = waiting.iter().map(|one| {
         let asked = span::ago(one.created_at, now);
-        format!("{} {} asked {asked}", one.pending_id, one.capability_id)
+        let why = one.purpose.as_deref().map(text::words);
+        let why = why.map_or_else(String::new, |why| format!(": “{why}”"));
+        format!("{} {} asked {asked}{why}", one.pending_id, one.capability_id)
     });
     let lines: Vec<_> = lines.collect();
     Ok(match lines.is_empty() {

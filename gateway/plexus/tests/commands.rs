@@ -747,7 +747,8 @@ fn a_wait_that_reaches_nobody_does_not_say_that_nothing_was_done() {
 
 #[test]
 fn a_wait_for_no_item_lists_what_waits() {
-    let waiting = json!([{"pendingId": ITEM, "capabilityId": "notes.write", "createdAt": "2026-01-01T00:00:00.000Z"}]);
+    let waiting = json!([{"pendingId": ITEM, "capabilityId": "notes.write", "createdAt": "2026-01-01T00:00:00.000Z",
+        "purpose": "to \u{1b}keep it"}]);
     for (waiting, says) in [
         (waiting, format!("{ITEM} notes.write asked ")),
         (json!([]), "no request of yours waits".to_owned()),
@@ -759,6 +760,8 @@ fn a_wait_for_no_item_lists_what_waits() {
         let place = Place::enrolled();
         let listed = place.at(&stub, &["wait"]).ends(0);
         assert!(listed.out.starts_with(&says), "{}", listed.out);
+        let says_why = listed.out.trim_end().ends_with(": “to \\u{1b}keep it”");
+        assert_eq!(says_why, waiting != json!([]), "{}", listed.out);
         let json = place.at(&stub, &["wait", "--json"]).ends(0);
         let printed: Value = serde_json::from_str(&json.out).unwrap();
         assert_eq!(printed["waiting"], waiting, "{printed}");

@@ -152,6 +152,9 @@ pub struct WaitingRequest {
     pub capability_id: CapabilityId,
     /// When it was asked.
     pub created_at: Timestamp,
+    /// Why, in the agent's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
 }
 
 /// A call of an agent's that is under way, as its own list shows it.

@@ -144,6 +144,7 @@ fn written() -> Waiting {
         item: item(PEND),
         capability: "workspace.write".parse().unwrap(),
         since: at(1).wall,
+        purpose: Some("to keep it".to_owned()),
     }
 }
 
@@ -151,8 +152,8 @@ fn written() -> Waiting {
 #[track_caller]
 fn waits(server: &mut Server) {
     let listed = structured(&listed(server, vec![written()]));
-    let waiting =
-        json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}]);
+    let waiting = json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write",
+        "purpose": "to keep it", "since": at(1).wall}]);
     assert_eq!(listed["waiting"], waiting);
 }
 
@@ -818,6 +819,33 @@ fn item_that_only_the_gateway_knows_is_listed() {
 }
 
 #[test]
+fn waiting_calls_of_one_tool_are_told_apart() {
+    let mut server = greeted("x");
+    let arguments = json!({"path": "a.md", "plexus_purpose": "the first"});
+    let params = json!({"name": "workspace_write", "arguments": arguments});
+    held(&mut server, 2, params);
+    let other = Waiting {
+        item: item("pend_00000000-0000-4000-8000-000000000001"),
+        since: at(9).wall,
+        ..written()
+    };
+    let hidden = Waiting {
+        item: item("pend_00000000-0000-4000-8000-000000000002"),
+        capability: "gone.write".parse().unwrap(),
+        ..written()
+    };
+    let told = structured(&listed(&mut server, vec![written(), other, hidden]));
+    for (place, member, said) in [
+        (0, "purpose", json!("the first")),
+        (1, "purpose", json!("to keep it")),
+        (1, "since", json!(at(9).wall)),
+        (2, "capability", json!("gone.write")),
+    ] {
+        assert_eq!(told["waiting"][place][member], said, "{told}");
+    }
+}
+
+#[test]
 fn call_that_was_given_up_is_listed_with_its_run() {
     let running = || Waiting {
         item: item(RUN),
@@ -827,13 +855,14 @@ fn call_that_was_given_up_is_listed_with_its_run() {
     held(&mut server, 2, write(false));
     cancel(&mut server, 2);
     let told = structured(&listed(&mut server, vec![running()]));
-    let known =
-        json!([{"pendingId": PEND, "runId": RUN, "status": "running", "tool": "workspace_write"}]);
+    let known = json!([{"pendingId": PEND, "runId": RUN, "status": "running", "tool": "workspace_write",
+        "since": at(1).wall}]);
     assert_eq!(told["waiting"], known);
     // Its client, or a program before it, gave it up: the gateway alone knows of it.
     let mut server = greeted("x");
     let told = structured(&listed(&mut server, vec![running()]));
-    let unknown = json!([{"runId": RUN, "status": "running", "tool": "workspace_write"}]);
+    let unknown = json!([{"runId": RUN, "status": "running", "tool": "workspace_write",
+        "purpose": "to keep it", "since": at(1).wall}]);
     assert_eq!(told["waiting"], unknown);
     // It ended, and nobody waited for it by its id.
     let told = structured(&listed(&mut server, Vec::new()));

@@ -346,6 +346,7 @@ async fn run(edge: &Edge, who: &McpCaller, id: &RunId, tell: Option<&Tell>) -> W
         item: Item::Run(id.clone()),
         capability,
         since: run.handle("", edge.clock.now()).started_at,
+        purpose: None,
     });
     let mut upto = 0;
     let answer = loop {
