@@ -1,12 +1,14 @@
 //! What passes between the core and its host.
 
 use crate::results::Refusal;
+use crate::tools::View;
 use plexus_protocol::{
     CapabilityId, PendingId, RunId, Timestamp,
     body::{RunningCall, WaitingRequest},
 };
 use serde_json::{Map, Value};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When something happens, as the host's clocks say.
@@ -158,6 +160,8 @@ pub enum Action {
     Cancel(CallNumber, Item),
     /// Tell what of this agent's waits for the owner, and what is under way.
     List(CallNumber),
+    /// Ask what the agent may see now: a call names what the list lacks.
+    Refresh(CallNumber),
     /// Stop working on this: nobody waits for it. What was asked of the gateway is not taken back.
     Drop(CallNumber),
 }
@@ -181,6 +185,8 @@ pub enum Answer {
     Cancelled,
     /// What waits and what is under way, each the oldest first.
     Listed(Vec<Waiting>),
+    /// What the agent may see now.
+    View(Arc<View>),
     /// It was refused, or could not be asked.
     Refused(Refusal),
 }

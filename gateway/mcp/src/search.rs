@@ -135,11 +135,27 @@ impl View {
                 "id is the id of a capability, as plexus_search gives it.",
             ));
         };
-        let by_id = |id: &str| {
-            let id: CapabilityId = id.parse().ok()?;
-            self.tool_of(&id)
-        };
-        by_id(id).or_else(|| self.tool(id)).ok_or_else(unknown)
+        self.named(id).ok_or_else(unknown)
+    }
+
+    fn named(&self, id: &str) -> Option<&Arc<Tool>> {
+        let by_id = id.parse::<CapabilityId>().ok();
+        let by_id = by_id.and_then(|id| self.tool_of(&id));
+        by_id.or_else(|| self.tool(id))
+    }
+
+    /// Whether a call names a tool, or by its id a capability, that is not in this view.
+    pub(crate) fn lacks(&self, name: &str, arguments: Option<&Value>) -> bool {
+        if self.tool(name).is_some() {
+            return false;
+        }
+        match self.own_fields(name) {
+            Some(_) if matches!(name, DESCRIBE | READ | CALL) => {
+                let id = arguments.and_then(|arguments| arguments["id"].as_str());
+                id.is_some_and(|id| self.named(id).is_none())
+            }
+            own => own.is_none(),
+        }
     }
 
     /// How a client calls a tool of this view: by its own name where it is listed, else by its id.

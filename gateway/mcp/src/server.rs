@@ -115,6 +115,11 @@ enum Purpose {
     },
     /// A further message of a conversation.
     Turn,
+    /// A call of what the list lacks, as it came.
+    Unlisted {
+        params: Map<String, Value>,
+        fault: Option<String>,
+    },
     Wait(Item),
     List,
     GetTask(Item),
@@ -460,7 +465,39 @@ impl Server {
         ))]
     }
 
+    /// A call of what the list lacks looks once at what the gateway has now. That of a stateless server is of now.
     fn called(
+        &mut self,
+        id: &Value,
+        client: Client,
+        params: Map<String, Value>,
+        fault: Option<String>,
+        now: Moment,
+    ) -> Result<Vec<Action>, RpcError> {
+        let name = params.get("name").and_then(Value::as_str);
+        let is_unlisted = name.is_some_and(|name| self.view.lacks(name, params.get("arguments")));
+        let has_room = self.flights.len() + self.let_go.len() < MAX_FLIGHTS;
+        if is_unlisted && has_room && self.has_tools() && !self.stateless {
+            let purpose = Purpose::Unlisted { params, fault };
+            return Ok(self.start(id, client, purpose, now, Action::Refresh));
+        }
+        self.call(id, client, params, fault, now)
+    }
+
+    /// Takes a call up again, with the list that the gateway has now if it said it.
+    fn refreshed(&mut self, flight: Flight, answer: Answer, now: Moment) -> Vec<Action> {
+        let mut actions = match answer {
+            Answer::View(view) => self.show(view),
+            _ => Vec::new(),
+        };
+        if let Purpose::Unlisted { params, fault } = flight.purpose {
+            let called = self.call(&flight.request, flight.client, params, fault, now);
+            actions.extend(called.unwrap_or_else(|error| vec![Action::Send(error.line())]));
+        }
+        actions
+    }
+
+    fn call(
         &mut self,
         id: &Value,
         client: Client,
@@ -807,6 +844,7 @@ impl Server {
             Purpose::Tool { .. } | Purpose::Turn | Purpose::Wait(_) | Purpose::List => {
                 self.tool_answered(number, flight, answer, now)
             }
+            Purpose::Unlisted { .. } => self.refreshed(flight, answer, now),
             Purpose::GetTask(item) => {
                 let item = item.clone();
                 self.task_answered(&flight, &item, answer, now)
@@ -937,7 +975,7 @@ impl Server {
                 ToolResult::bad_arguments(NO_CONVERSATION)
             }
             Answer::Unknown => ToolResult::no_item("There is no such item of yours"),
-            Answer::Cancelled => ToolResult::bad_arguments("It was cancelled."),
+            Answer::Cancelled | Answer::View(_) => ToolResult::bad_arguments("It was cancelled."),
         };
         if let Some(item) = known.filter(|_| !outlives) {
             self.ended(&item);
@@ -972,7 +1010,7 @@ impl Server {
             }
             Answer::Approved | Answer::UnderWay(_) => ("working", None, Some(UNDER_WAY.to_owned())),
             Answer::Lapsed(why) => ("cancelled", None, Some(why.message)),
-            Answer::Cancelled | Answer::Listed(_) => ("cancelled", None, None),
+            Answer::Cancelled | Answer::Listed(_) | Answer::View(_) => ("cancelled", None, None),
             Answer::Refused(why) => ("completed", done(ToolResult::refused(&why, None)), None),
         };
         let mut task = self.task(item, status, now);

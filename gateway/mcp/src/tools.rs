@@ -170,6 +170,12 @@ struct Body {
     markdown: String,
 }
 
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "View({} tools)", self.tools.len())
+    }
+}
+
 impl View {
     /// Reads the answer of `GET /manifest`, or what [`View::kept`] gave.
     ///

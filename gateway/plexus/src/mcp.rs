@@ -218,6 +218,9 @@ impl Host {
                 Action::List(number) => {
                     self.begin(number, async move { work::list(&pool).await });
                 }
+                Action::Refresh(number) => {
+                    self.begin(number, async move { work::refresh(&pool).await });
+                }
                 Action::Drop(number) => {
                     if let Some(task) = self.tasks.remove(&number) {
                         task.abort();

@@ -385,8 +385,19 @@ impl Host {
                     self.tasks
                         .spawn(async move { (number, withdrawn(&asker, &waiting, &item).await) });
                 }
-                // A stateless server asks for the first, and one with conversations for the second.
-                Action::List(_) | Action::Continue(..) => {}
+                // A run's list does not change, and what of the run's waits is known here alone.
+                Action::List(number) | Action::Refresh(number) => {
+                    let away = Answer::Refused(Refusal {
+                        code: "unreachable".into(),
+                        effect: Effect::None,
+                        message: String::new(),
+                        next: String::new(),
+                        action: None,
+                    });
+                    self.tasks.spawn(async move { (number, away) });
+                }
+                // A server with conversations asks for it.
+                Action::Continue(..) => {}
                 // Of what has an effect the gateway's answer is still waited for.
                 Action::Drop(number) => {
                     if let Some(follows) = self.following.remove(&number) {

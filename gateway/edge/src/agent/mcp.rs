@@ -331,6 +331,10 @@ impl Exchange {
                     let listed = Answer::Listed(work::waiting(&edge, &who));
                     (number, Box::pin(std::future::ready(listed.into())))
                 }
+                Action::Refresh(number) => {
+                    let seen = Answer::View(agents::view(&edge, &who.caller.agent, &who.pat));
+                    (number, Box::pin(std::future::ready(seen.into())))
+                }
             };
             self.work = Some((number, work));
         }

@@ -46,7 +46,13 @@ fn send(server: &mut Server, message: &Value, now: u64) -> Vec<Action> {
 
 fn request(server: &mut Server, id: u64, method: &str, params: Value, now: u64) -> Vec<Action> {
     let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    send(server, &message, now)
+    let actions = send(server, &message, now);
+    // This host reaches no gateway.
+    if let [Action::Refresh(number)] = &actions[..] {
+        let away = Answer::Refused(refusal(UNREACHABLE));
+        return server.answered(*number, away, at(now));
+    }
+    actions
 }
 
 /// The one message of these actions.
@@ -527,6 +533,38 @@ fn unknown_tool_is_an_error_bad_argument_a_result() {
         assert_eq!(reply["result"]["isError"], true);
         assert_eq!(reply["result"]["structuredContent"]["effect"], "none");
     }
+}
+
+#[test]
+fn unlisted_tool_is_looked_for_once_at_the_gateway() {
+    let mut fewer = manifest();
+    entries(&mut fewer).retain(|entry| entry["id"] != "workspace.write");
+    let mut server = Server::new("1.2.3", viewed(&fewer));
+    greet(&mut server, "x");
+    let refreshed = |server: &mut Server, params: Value| {
+        let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
+        let actions = send(server, &call, 0);
+        let [Action::Refresh(number)] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        server.answered(*number, Answer::View(view().into()), at(1))
+    };
+    let actions = refreshed(&mut server, write(false));
+    let [Action::Send(news), Action::Call(number, made)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert!(news.contains(LIST_CHANGED), "{news}");
+    assert_eq!(made.capability.as_str(), "workspace.write");
+    let told = structured(&server.answered(*number, wrote(), at(2)));
+    assert_eq!(told["ok"], true, "{told}");
+    // The control: the gateway does not have it either.
+    let actions = refreshed(&mut server, json!({"name": "nobody"}));
+    let refused = message(&actions);
+    assert_eq!(refused["error"]["code"], message::INVALID_PARAMS);
+    // A capability that is called by its id is looked for in the same way.
+    let by_id = json!({"name": "plexus_call", "arguments": {"id": "shelf.nothing"}});
+    let actions = refreshed(&mut crowded(), by_id);
+    assert!(matches!(actions[..], [Action::Send(_), Action::Send(_)]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Invariants: a task that is dropped closes its connection, by which the gateway learns that a read is not wanted. Calls
 //! share a session where one is open: an agent has a few dozen, and the oldest ends where another is opened.
 
-use super::{refusal, replied};
+use super::{manifest, refusal, replied};
 use crate::{
     approval::{self, Decision, PAUSE, POLL_S, Standing},
     call::invoke,
@@ -227,6 +227,14 @@ async fn listed(pool: &Pool) -> Answer {
             let waiting = listed.waiting.into_iter().map(Waiting::from);
             Answer::Listed(waiting.chain(running).collect())
         }
+        Err(stop) => Answer::Refused(refusal(stop)),
+    }
+}
+
+/// What this agent may see now.
+pub(super) async fn refresh(pool: &Pool) -> Answer {
+    match manifest(pool).await {
+        Ok(view) => Answer::View(view.into()),
         Err(stop) => Answer::Refused(refusal(stop)),
     }
 }
