@@ -275,7 +275,7 @@ fn item_that_another_program_asked_for_is_listed() {
     let house = House::open();
     let [agent, other] = ["one", "two"].map(|name| house.gateway.agent(name));
     let asked = json!({"id": WRITE, "input": write("made.md"), "purpose": "to keep it"});
-    let reply = agent.client().post("/invoke", asked);
+    let reply = agent.invoke_body(asked);
     let error = reply.expect_error(401, "approval_required");
     let item = error["pendingId"].as_str().expect("an item");
     other.must_ask(WRITE, write("others.md"));
