@@ -4,6 +4,7 @@ use crate::{
     diff::Page,
     owner::{Desk, Owner, whole_id},
     prompt::{NAMED, confirm},
+    sources::is_there,
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, shell, span, text};
@@ -107,7 +108,11 @@ async fn list(desk: &Desk, source: Option<&SourceId>) -> Result<Exit, Stop> {
     let call = List {
         source: source.map(ToString::to_string),
     };
-    let reply = desk.open().await?.call(&call).await?;
+    let mut owner = desk.open().await?;
+    let reply = owner.call(&call).await?;
+    if let Some(source) = source.filter(|_| reply.sets.is_empty()) {
+        is_there(&mut owner, source).await?;
+    }
     desk.show(&reply, || as_text(&reply, span::now()))
 }
 

@@ -1,6 +1,10 @@
 //! `plexusctl lend`: a folder for one agent and for a time.
 
-use crate::{agents, owner::Desk, table::table};
+use crate::{
+    agents,
+    owner::{Desk, Owner, or_near, with_meant},
+    table::table,
+};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::lend::{End, Lend as LendCall, Lending, LentFolder, List, may, may_not};
@@ -50,7 +54,11 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
         }
         (Some(Act::End { source }), ..) => {
             let id = source.to_string();
-            let reply = desk.open().await?.call(&End { id }).await?;
+            let mut owner = desk.open().await?;
+            let reply = match owner.call(&End { id }).await {
+                Err(refused) => return Err(meant(&mut owner, &source, refused).await),
+                reply => reply?,
+            };
             let agent = &reply.agent_id;
             desk.show(&reply, || {
                 format!(
@@ -86,6 +94,19 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
         }
         (None, ..) => Err(Stop::usage("name an agent and a folder")),
     }
+}
+
+/// Says of a lending that is none which one may have been meant.
+async fn meant(owner: &mut Owner, typed: &SourceId, refused: Stop) -> Stop {
+    if refused.code != "not_found" {
+        return refused;
+    }
+    let Ok(all) = owner.call(&List {}).await else {
+        return refused;
+    };
+    let lent = all.lent.iter().filter(|one| one.ended_at.is_none());
+    let ids = lent.map(|one| one.source.as_str());
+    with_meant(refused, &or_near(typed.as_str(), ids))
 }
 
 /// What the agent may, what it may not, and how to end it.

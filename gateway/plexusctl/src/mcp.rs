@@ -8,6 +8,7 @@ pub(crate) mod surface;
 pub(crate) use install::servers;
 
 use crate::{
+    extension::or_meant,
     owner::{Desk, Owner, UNREADABLE, patiently},
     prompt,
     sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, there},
@@ -156,7 +157,8 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         }
         Act::Show { name } => {
             let id = name.to_string();
-            match desk.open().await?.call(&extensions::Show { id }).await? {
+            let shown = desk.open().await?.call(&extensions::Show { id }).await;
+            match or_meant(desk, &name, shown).await? {
                 InstalledExtension::Server(server) => desk.show(&server, || surface::lent(&server)),
                 InstalledExtension::Declared(_) => {
                     let why = format!("{name} is an extension by manifest");
@@ -192,10 +194,17 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
                 refresh: Done,
                 reads: (!reads.is_empty()).then(|| reads.into_iter().collect()),
             };
-            agree(desk, Draft::Refresh(refresh), yes, "agree to").await
+            let agreed = agree(desk, Draft::Refresh(refresh), yes, "agree to").await;
+            or_meant(desk, &name, agreed).await
         }
-        Act::Login { name, options } => sign_in::login(desk, &name, &options).await,
-        Act::Logout { name } => sign_in::logout(desk, name).await,
+        Act::Login { name, options } => {
+            let signed_in = sign_in::login(desk, &name, &options).await;
+            or_meant(desk, &name, signed_in).await
+        }
+        Act::Logout { name } => {
+            let signed_out = sign_in::logout(desk, name.clone()).await;
+            or_meant(desk, &name, signed_out).await
+        }
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
             confirm_removal(desk, &name, yes).await?;
@@ -204,7 +213,8 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             let reply = owner.call_within(&Remove { id }, LOOK).await?;
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
-                return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
+                let stop = Stop::new(Exit::Failed, "not_found", why);
+                return or_meant(desk, &name, Err(stop.next("plexusctl mcp list"))).await;
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {

@@ -60,13 +60,7 @@ impl Desk {
         let Ok(listed) = owner.call(&List {}).await else {
             return refused;
         };
-        match did_you_mean(typed, &listed.capabilities) {
-            meant if meant.is_empty() => refused,
-            meant => {
-                let why = refused.why.trim_end_matches('.').to_owned() + &meant;
-                Stop { why, ..refused }
-            }
-        }
+        with_meant(refused, &did_you_mean(typed, &listed.capabilities))
     }
 
     /// Refuses a call of this kind, unless a person makes it.
@@ -171,7 +165,17 @@ pub(crate) async fn each<N>(
 
 /// The end of a sentence about a name that was typed and is none: the nearest of these; empty where none is near.
 pub(crate) fn or_near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> String {
-    near(typed, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+    let meant = near(typed, names).filter(|meant| *meant != typed);
+    meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+}
+
+/// A refusal with the end that [`or_near`] or [`did_you_mean`] gives its sentence.
+pub(crate) fn with_meant(refused: Stop, meant: &str) -> Stop {
+    if meant.is_empty() {
+        return refused;
+    }
+    let why = refused.why.trim_end_matches('.').to_owned() + meant;
+    Stop { why, ..refused }
 }
 
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can

@@ -5,6 +5,7 @@ use crate::{
     diff::Page,
     moment::{self, End, Moment},
     owner::Desk,
+    sources::is_there,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, shell, text};
@@ -30,13 +31,16 @@ pub(crate) async fn run(desk: &Desk, review: Review) -> Result<Exit, Stop> {
     let asked = Show {
         agent: review.agent.to_string(),
         since: Some(since.0.to_string()),
-        source: review.source.map(Into::into),
+        source: review.source.as_ref().map(ToString::to_string),
     };
     let mut owner = desk.open().await?;
     let reply = match owner.call(&asked).await {
         Err(refused) => return Err(agents::meant(&mut owner, &review.agent, refused).await),
         reply => reply?,
     };
+    if let Some(source) = review.source.filter(|_| reply.sources.is_empty()) {
+        is_there(&mut owner, &source).await?;
+    }
     if desk.json {
         return desk.show(&reply, String::new);
     }

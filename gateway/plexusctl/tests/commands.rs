@@ -970,6 +970,49 @@ fn a_revoke_of_nothing_is_no_success() {
 }
 
 #[test]
+fn mistyped_name_leads_to_the_nearest_one() {
+    let place = Place::with(|asked| {
+        let none = json!({"code": "not_found", "message": "There is none."});
+        let row = json!({"source": "tools", "name": "tools", "label": "Tools", "capabilities": [],
+            "transport": "mcp", "configured": true, "unusable": null, "tools": 1});
+        let folder = json!({"source": "work", "agentId": "a", "path": "/w",
+            "until": "2030-01-01T00:00:00.000Z", "write": false});
+        let ended = json!({"source": "wrok", "agentId": "a", "path": "/x", "write": false,
+            "until": "2026-01-01T00:00:00.000Z", "endedAt": "2026-01-01T00:00:00.000Z"});
+        let source = json!({"id": "vault", "kind": "obsidian-fs", "label": "", "enabled": true, "transport": "ipc",
+            "live": true, "liveCapabilityCount": 0, "health": {"status": "ok"}, "provenance": "managed",
+            "suspendedGrants": 0});
+        let path = asked.path.strip_prefix("/admin/api/")?;
+        let answer = match (asked.method.as_str(), path) {
+            ("GET", "extensions") => json!({"extensions": [row], "revision": 1}),
+            ("DELETE", "extensions/tols") => {
+                json!({"ok": false, "known": false, "source": "tols", "removed": []})
+            }
+            ("GET", "lend") => json!({"lent": [ended, folder]}),
+            ("GET", "sources") => json!({"sources": [source], "revision": 1}),
+            ("GET", "changes?source=valt") => json!({"sets": [], "away": [], "more": 0}),
+            _ => return Some(Answer::Json(404, json!({"error": none}))),
+        };
+        Some(Answer::Json(200, answer))
+    });
+    for (line, meant) in [
+        (&["extension", "show", "tols"][..], "tools"),
+        (&["extension", "remove", "tols", "--yes"], "tools"),
+        (&["mcp", "show", "tols"], "tools"),
+        (&["mcp", "refresh", "tols", "--yes"], "tools"),
+        (&["mcp", "login", "tols"], "tools"),
+        (&["mcp", "logout", "tols"], "tools"),
+        (&["mcp", "remove", "tols", "--yes"], "tools"),
+        (&["lend", "end", "wrk"], "work"),
+        (&["sources", "profile", "valt"], "vault"),
+        (&["changes", "--source", "valt"], "vault"),
+    ] {
+        let ended = place.owner(line).ends(1);
+        ended.says(&format!("; did you mean {meant}?"));
+    }
+}
+
+#[test]
 fn revoked_agent_gets_no_code_but_a_command() {
     let place = Place::with(|asked| {
         Some(match asked.path.as_str() {

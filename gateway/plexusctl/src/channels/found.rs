@@ -4,7 +4,7 @@
 //! peers, which speak by themselves.
 
 use super::shown::{self, is_same_name, looks_like};
-use crate::owner::Owner;
+use crate::owner::{Owner, or_near};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
     channels::{Away, ChannelRow, Channels, Identity, List, ListUsers, Member, Members},
@@ -53,18 +53,21 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         // One with channels says who it is, or is away.
         if all.you.is_empty() && all.away.is_empty() {
             let listed = owner.call(&sources::List {}).await?;
-            let mut rows = listed.sources.iter().map(|row| &row.source);
+            let rows = listed.sources.iter().map(|row| &row.source);
             let kinds = owner.call(&kinds::List {}).await?.connectors;
             let has_channels = |kind: &str| {
                 let mut kinds = kinds.iter();
                 kinds.any(|of| of.has_channels && of.kind == kind)
             };
-            if rows.any(|row| row.id == *source && !row.enabled && has_channels(&row.kind)) {
+            let mut rows = rows.filter(|row| has_channels(&row.kind));
+            let ids = rows.clone().map(|row| row.id.as_str());
+            let meant = or_near(source.as_str(), ids);
+            if rows.any(|row| row.id == *source && !row.enabled) {
                 let why = format!("the source {source} is disabled");
                 let next = format!("plexusctl sources enable {source}");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next(next));
             }
-            let why = format!("no source {source} has channels");
+            let why = format!("no source {source} has channels{meant}");
             return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"));
         }
     }

@@ -6,7 +6,7 @@
 //! Must not know: what a server does, what of it can be lent (`plexus_owner::client_servers`).
 
 use super::{Given, agree};
-use crate::owner::Desk;
+use crate::owner::{Desk, or_near};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::{
     client_servers::{ClientServer, ThisMachine, servers_of},
@@ -54,9 +54,11 @@ pub(super) async fn run(
                 .iter()
                 .find(|entry| entry.id.as_ref() == Some(*name));
             vec![found.ok_or_else(|| {
+                let ids = entries.iter().filter_map(|entry| entry.id.as_ref());
                 let why = format!(
-                    "{} has no server {name}",
-                    text::line(&file.display().to_string())
+                    "{} has no server {name}{}",
+                    text::line(&file.display().to_string()),
+                    or_near(name.as_str(), ids.map(SourceId::as_str))
                 );
                 Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp add --from FILE")
             })?]

@@ -1,5 +1,6 @@
 //! `plexusctl sources profile`: what the workers of a source may reach, for people.
 
+use super::of_source;
 use crate::owner::Desk;
 use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, out, text};
@@ -38,7 +39,9 @@ impl From<Role> for WorkerRole {
 
 pub(super) async fn show(desk: &Desk, asked: &ProfileArgs) -> Result<Exit, Stop> {
     let id = asked.source.to_string();
-    let mut reply = desk.open().await?.call(&Show { id }).await?;
+    let mut owner = desk.open().await?;
+    let reply = owner.call(&Show { id }).await;
+    let mut reply = of_source(&mut owner, &asked.source, reply).await?;
     if let Some(role) = asked.role.map(WorkerRole::from) {
         reply.roles.retain(|one| one.role == role);
         if reply.roles.is_empty() {
