@@ -90,6 +90,8 @@ pub(super) struct Model {
     pub(super) items: Vec<Item>,
     /// Whether it was ever read.
     pub(super) loaded: bool,
+    /// Whether a plan of what waits is still being made.
+    planning: bool,
     /// Place of the card that is shown.
     pub(super) at: usize,
     /// First line of the card that is shown; the view keeps it within the card.
@@ -128,6 +130,7 @@ impl Model {
         Self {
             items: Vec::new(),
             loaded: false,
+            planning: false,
             at: 0,
             scroll: 0,
             page: 1,
@@ -158,28 +161,44 @@ impl Model {
 
     /// Whether something is still being computed, so that looking again soon is worth it.
     pub(super) fn is_planning(&self) -> bool {
-        self.items.iter().any(plan::is_planning)
+        self.planning
     }
 
     /// Takes up what waits now, the oldest first.
-    pub(super) fn load(&mut self, items: Vec<Item>, now: Instant) {
+    pub(super) fn load(&mut self, mut items: Vec<Item>, now: Instant) {
         let before = self.item().cloned();
-        self.items = items;
         self.loaded = true;
         self.lost = None;
+        self.planning = items.iter().any(plan::is_planning);
         let Some(before) = before else {
+            if !items.is_empty() {
+                // It was about a request that is over.
+                self.note = None;
+            }
+            self.items = items;
             return self.give_way(0, now);
         };
         let id = &before.heading.pending_id;
-        let mut ids = self.items.iter().map(|item| &item.heading.pending_id);
+        let mut ids = items.iter().map(|item| &item.heading.pending_id);
         let place = ids.position(|other| other == id);
+        // A gateway that was restarted makes each plan again: the card that was read stays until that plan is there.
+        if let Some(again) = place.and_then(|place| items.get_mut(place))
+            && plan::is_planning(again)
+            && before.card.digest().is_some()
+            && !plan::is_lost(&before)
+        {
+            *again = before.clone();
+        }
+        self.items = items;
         match place {
             Some(place) if self.items[place] == before => self.at = place,
             Some(place) => {
                 self.at = place;
                 self.shown = now;
+                let both = [&before, &self.items[place]];
+                let is_of_plan = both.iter().any(|item| plan::is_planning(item));
                 // A plan that came is what everybody waited for; anything else happened behind the reader's back.
-                if !plan::is_planning(&before) || self.is_answering() {
+                if !is_of_plan || self.is_answering() {
                     self.panel = self.interrupted();
                     self.replaced = Some(now);
                     self.say(
@@ -639,6 +658,39 @@ mod tests {
         assert!(matches!(model.panel, Panel::None), "nothing to approve yet");
         model.note = None;
         model.load(vec![item()], now);
+        assert_eq!(model.note, None);
+    }
+
+    #[test]
+    fn plan_made_again_changes_no_card() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('a'), read);
+        let mut again = item();
+        let Card::Grant(card) = &mut again.card else {
+            unreachable!()
+        };
+        (card.asks[0].plan, card.card_digest) = (Plan::Making, None);
+        model.load(vec![again.clone(), second()], read);
+        assert!(model.is_planning() && model.item() == Some(&item()));
+        model.load(vec![item(), second()], read);
+        assert!(!model.is_planning() && model.note.is_none());
+        assert!(matches!(model.panel, Panel::Approve(_)));
+        // The control: another plan is another card.
+        model.load(vec![again], read);
+        let mut changed = item();
+        changed.heading.agent_purpose = Some("new".into());
+        model.load(vec![changed], read);
+        assert!(matches!(model.panel, Panel::Interrupted) && model.note.is_some());
+    }
+
+    #[test]
+    fn note_of_an_older_request_goes_with_the_next() {
+        let (mut model, read) = with_two();
+        for _ in 0..2 {
+            model.load(Vec::new(), read);
+            assert!(model.note.is_some());
+        }
+        model.load(vec![second()], read);
         assert_eq!(model.note, None);
     }
 
