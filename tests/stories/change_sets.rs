@@ -105,6 +105,11 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     assert_contains(undone.expect_ok(), "undo: takes applied changes back");
     assert_eq!(desk.folder.tree(), before);
     assert_eq!(desk.folder.read("part-1.txt"), "one\n");
+    let told = gateway.cli(["activity", "--changed"]);
+    let mut rows = told.expect_ok().lines();
+    let row = rows.find(|row| row.contains("changed 2 files"));
+    assert!(row.expect("a row").ends_with(", taken back"), "{told}");
+    assert_lacks(gateway.cli(["undo"]).expect_ok(), "changed 2 files");
     // Six characters stand for it.
     let listed = gateway.cli(["changes", &id[3..9]]);
     assert!(!listed.expect_ok().contains("of 6"), "{listed}");

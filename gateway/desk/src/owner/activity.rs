@@ -377,6 +377,7 @@ pub(super) async fn later_change(desk: &Desk, past: &undo::Past) -> Option<Strin
     let (source, intent) = (past.source.to_string(), past.intent.to_string());
     let touched = past.touched.clone();
     let look = move || {
+        let undo = undos.get(&source).filter(|undo| undo.is_whole)?;
         touched.into_iter().find_map(|thing| {
             let of_it = List {
                 source: Some(source.clone()),
@@ -385,7 +386,7 @@ pub(super) async fn later_change(desk: &Desk, past: &undo::Past) -> Option<Strin
                 ..List::default()
             };
             let page = page(&ledger, &state, &undos, &of_it, EVENTS).ok()?;
-            first_to_undo(&page.calls, &intent, undos.get(&source)?).map(str::to_owned)
+            first_to_undo(&page.calls, &intent, &undo.id).map(str::to_owned)
         })
     };
     blocking(look).await.ok()?

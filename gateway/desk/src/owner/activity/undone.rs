@@ -2,14 +2,13 @@
 //! digest.
 //!
 //! Invariant: an undo that was taken back itself counts for nothing. An undo whose input names more than the change, as
-//! an agent may write it, is not known here; its source refuses a second one. Nor is an undo of a source with change
-//! sets: it may leave files as the change left them, of which the log has nothing.
+//! an agent may write it, is not known here; its source refuses a second one. An undo of a source with change sets may
+//! leave files as the change left them: it counts where it changed as many files as the change.
 //!
 //! Must not know: what a source keeps.
 
 use super::{Entry, OutcomeKind, entry, read};
 use crate::{desk::Desk, owner::undo::input_of};
-use plexus_ipc::manifest::Manifest;
 use plexus_ledger::StoreError;
 use plexus_owner::{
     activity::{ActivityCall, ActivityRow},
@@ -21,26 +20,31 @@ use plexus_sources::Registry;
 use plexus_trust::State as TrustState;
 use std::collections::{HashMap, HashSet};
 
-/// The capability that takes whole changes back, of each source that has one.
-pub(super) type UndoCapabilities = HashMap<String, CapabilityId>;
+/// The capability that takes changes back, of each source that has one.
+pub(super) type UndoCapabilities = HashMap<String, UndoCapability>;
+
+/// A capability that takes changes back.
+pub(super) struct UndoCapability {
+    pub(super) id: CapabilityId,
+    /// Whether it takes all of a change back or nothing.
+    pub(super) is_whole: bool,
+}
 
 pub(super) fn capabilities(registry: &Registry, state: &TrustState) -> UndoCapabilities {
     let of = |(id, source): (&plexus_protocol::SourceId, &plexus_trust::Source)| {
         let connector = registry.of_source(&source.config)?;
-        let capability = CapabilityId::of(id, whole_undo(&connector.offer.manifest)?).ok()?;
-        Some((id.to_string(), capability))
+        let manifest = &connector.offer.manifest;
+        let undo = UndoCapability {
+            id: CapabilityId::of(id, manifest.undo.as_deref()?).ok()?,
+            is_whole: manifest.change_sets.is_none(),
+        };
+        Some((id.to_string(), undo))
     };
     state
         .sources
         .iter()
         .filter_map(|(id, source)| of((id, source)))
         .collect()
-}
-
-/// The capability that takes all of a change back or nothing.
-fn whole_undo(manifest: &Manifest) -> Option<&str> {
-    let undo = manifest.undo.as_deref();
-    undo.filter(|_| manifest.change_sets.is_none())
 }
 
 /// Leaves `undo` out of the rows whose change was taken back, or is of before a restore: no backup holds what an undo needs.
@@ -78,7 +82,8 @@ pub(super) fn left_out(
     for row in rows {
         let call = row.call();
         let named = call.source.as_deref().zip(call.undo.as_deref());
-        let is_undone = named.is_some_and(|(source, name)| undone.has(source, name));
+        let files = call.touched_count.unwrap_or_default();
+        let is_undone = named.is_some_and(|(source, name)| undone.has(source, name, files));
         let is_before = call.seq < restored;
         if is_before || is_undone {
             row.forget_undo(is_undone && !is_before);
@@ -130,8 +135,8 @@ fn changed(touched: &[Touched]) -> impl Iterator<Item = &str> {
 /// Changes that were taken back, as far as they were met.
 struct UndoneChanges<'u> {
     undos: &'u UndoCapabilities,
-    /// The undo and the digest of its input.
-    by: HashSet<(&'u CapabilityId, String)>,
+    /// By the undo and the digest of its input, how many things the newest one changed.
+    by: HashMap<(&'u CapabilityId, String), usize>,
     /// Calls of which the owner found out that they happened as a whole.
     settled: HashSet<AuditId>,
 }
@@ -140,7 +145,7 @@ impl<'u> UndoneChanges<'u> {
     fn new(undos: &'u UndoCapabilities) -> Self {
         Self {
             undos,
-            by: HashSet::new(),
+            by: HashMap::new(),
             settled: HashSet::new(),
         }
     }
@@ -163,14 +168,15 @@ impl<'u> UndoneChanges<'u> {
         let Some((source, _)) = id.split_once('.') else {
             return;
         };
-        let undo = self.undos.get(source).filter(|undo| undo.as_str() == id);
+        let undo = self.undos.get(source).filter(|undo| undo.id.as_str() == id);
         let name = detail.undo.as_deref().unwrap_or(intent.as_str());
-        if let (Some(undo), Some(input)) = (undo, &detail.input)
-            && detail.what() == "outcome"
-            && is_done
-            && !self.has(source, name)
-        {
-            self.by.insert((undo, input.to_string()));
+        let (Some(undo), Some(input)) = (undo, &detail.input) else {
+            return;
+        };
+        let touched = entry.touched().map_or(0, |touched| touched.len());
+        if detail.what() == "outcome" && is_done && !self.has(source, name, touched) {
+            let of_it = self.by.entry((&undo.id, input.to_string()));
+            of_it.or_insert(touched);
         }
     }
 
@@ -180,9 +186,10 @@ impl<'u> UndoneChanges<'u> {
         let (intent, name) = detail.intent.as_ref().zip(detail.undo.as_deref())?;
         let id = entry.capability_id.as_deref()?;
         let (source, _) = id.split_once('.')?;
-        let is_undo = self.undos.get(source)?.as_str() == id;
+        let undo = self.undos.get(source).filter(|undo| undo.is_whole)?;
+        let is_undo = undo.id.as_str() == id;
         let is_done = detail.what() == "outcome" && matches!(detail.went(), OutcomeKind::Ok);
-        let is_change = is_done && !is_undo && !self.has(source, name);
+        let is_change = is_done && !is_undo && !self.has(source, name, 0);
         is_change.then(|| LaterChange {
             seq,
             intent: intent.clone(),
@@ -191,13 +198,14 @@ impl<'u> UndoneChanges<'u> {
         })
     }
 
-    /// Whether the change that its source names so was taken back.
-    fn has(&self, source: &str, name: &str) -> bool {
+    /// Whether the change of so many things that its source names so was taken back as a whole.
+    fn has(&self, source: &str, name: &str, touched: usize) -> bool {
         let Some(undo) = self.undos.get(source) else {
             return false;
         };
         let input = Digest::of(&json::canonical(&input_of(name)));
-        self.by.contains(&(undo, input.to_string()))
+        let back = self.by.get(&(&undo.id, input.to_string()));
+        back.is_some_and(|back| undo.is_whole || (touched > 0 && *back == touched))
     }
 }
 
@@ -220,31 +228,47 @@ mod tests {
         )
     }
 
+    /// The undo of the source `notes`.
+    fn undos(is_whole: bool) -> UndoCapabilities {
+        let source = SourceId::parse("notes").unwrap();
+        let id = CapabilityId::of(&source, "undo").unwrap();
+        [("notes".to_owned(), UndoCapability { id, is_whole })].into()
+    }
+
     /// Whether the first change is undone by these events, the newest first.
     fn is_undone(events: &[String]) -> bool {
-        let source = SourceId::parse("notes").unwrap();
-        let undo = CapabilityId::of(&source, "undo").unwrap();
-        let undos = [("notes".to_owned(), undo)].into();
+        let undos = undos(true);
         let mut undone = UndoneChanges::new(&undos);
         for event in events {
             undone.note(&serde_json::from_str(event).unwrap());
         }
-        undone.has("notes", NAMES[0])
+        undone.has("notes", NAMES[0], 0)
     }
 
     #[test]
-    fn undo_that_may_leave_files_is_no_whole_one() {
-        let is_whole = |manifest| whole_undo(&serde_json::from_str(manifest).unwrap()).is_some();
-        let workspace = include_str!("../../../../../workers/workspace/manifest.json");
-        let claude = include_str!("../../../../../workers/claudecode/manifest.json");
-        assert!(is_whole(workspace) && !is_whole(claude));
+    fn undo_that_may_leave_files_counts_for_all() {
+        let undos = undos(false);
+        let file = r#"{"kind":"file","id":"a","access":"write"}"#;
+        let two = format!(r#","touched":[{file},{file}]}}}}"#);
+        let note = |undone: &mut UndoneChanges<'_>, of: &str, change: &str| {
+            let event = outcome(of, "notes.undo", change, "ok").replace("}}", &two);
+            undone.note(&serde_json::from_str(&event).unwrap());
+        };
+        let mut undone = UndoneChanges::new(&undos);
+        note(&mut undone, NAMES[1], NAMES[0]);
+        assert!(undone.has("notes", NAMES[0], 2));
+        // It left a file, or the log does not have them.
+        assert!(!undone.has("notes", NAMES[0], 3) && !undone.has("notes", NAMES[0], 0));
+        // The undo is taken back.
+        let mut undone = UndoneChanges::new(&undos);
+        note(&mut undone, NAMES[2], NAMES[1]);
+        note(&mut undone, NAMES[1], NAMES[0]);
+        assert!(!undone.has("notes", NAMES[0], 2));
     }
 
     #[test]
     fn change_of_the_same_things_lies_above() {
-        let source = SourceId::parse("notes").unwrap();
-        let undo = CapabilityId::of(&source, "undo").unwrap();
-        let undos: UndoCapabilities = [("notes".to_owned(), undo)].into();
+        let undos = undos(true);
         let touched = |ids: &[&str]| {
             let one = |id: &&str| format!(r#"{{"kind":"note","id":"{id}","access":"write"}}"#);
             ids.iter().map(one).collect::<Vec<_>>().join(",")
