@@ -105,7 +105,9 @@ fn commands_at_one_gateway() {
             assert_eq!(desk.agent.status(&item).json()["state"], "approved");
         });
         all.spawn(|| {
-            slow(&["changes", "apply", set, "--path", "a.txt"], yes);
+            let picture = slow(&["changes", "apply", set, "--path", "a.txt"], yes);
+            let headlines = picture.matches("applies a change set").count();
+            assert_eq!(headlines, 1, "{picture}");
             assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
         });
         all.spawn(|| {

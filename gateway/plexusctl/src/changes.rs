@@ -184,7 +184,12 @@ async fn apply(
     if !desk.json {
         let rest = format!("plexusctl changes apply --all {}{only}", text::line(id));
         let rest = (!all).then_some(&*rest);
-        planned(&set, &plan, rest, span::now()).print()?;
+        let mut page = planned(&set, &plan, rest, span::now());
+        // A question begins with it.
+        if yes || !desk.can_ask() {
+            page.say(text::line(&plan.plan.preview.headline));
+        }
+        page.print()?;
     }
     if !yes {
         let from = origin(&set.of, &set.about, span::now());
@@ -257,7 +262,6 @@ fn planned(set: &ChangeSet, plan: &ApplyPlan, rest: Option<&str>, now: Timestamp
     let mut page = Page::default();
     about(&mut page, set, now);
     page.plan(&plan.plan, rest);
-    page.say(text::line(&plan.plan.preview.headline));
     page
 }
 
