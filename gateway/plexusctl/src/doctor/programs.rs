@@ -6,18 +6,37 @@ use crate::{
     programs::{beside, install, prefix},
 };
 use plexus_client::shell;
+use plexus_owner::sources::SourceRow;
 use std::{
     env,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-pub(super) fn look(_: &Daemon) -> Vec<Finding> {
+pub(super) fn look(daemon: &Daemon) -> Vec<Finding> {
     let mut findings: Vec<_> = ["plexus", "plexusctl"].map(ours).into();
     findings.extend(prefix().ok().map(|prefix| installed(&prefix)));
-    findings.push(agent("claude", ".claude/.credentials.json", "claude"));
-    findings.push(agent("codex", ".codex/auth.json", "codex login"));
+    let [claude, codex] =
+        ["claudecode-folder", "codex-folder"].map(|kind| has_keys(&daemon.sources, kind));
+    findings.push(agent(
+        "claude",
+        ".claude/.credentials.json",
+        "claude",
+        claude,
+    ));
+    findings.push(agent("codex", ".codex/auth.json", "codex login", codex));
     findings
+}
+
+/// Whether the sources of this kind all have a key of their own, which is required where no sign-in is copied.
+fn has_keys(sources: &[SourceRow], kind: &str) -> bool {
+    let sources = sources.iter().map(|row| &row.source);
+    let mut sources = sources.filter(|source| source.kind == kind).peekable();
+    sources.peek().is_some()
+        && sources.all(|source| {
+            let route = source.route.as_ref();
+            route.is_none_or(|route| !route.contains_key("login"))
+        })
 }
 
 /// The first program of that name that PATH leads to.
@@ -85,8 +104,8 @@ fn installed(prefix: &Path) -> Finding {
 }
 
 /// An agent's program: whether it is there, of which version, and whether the file is there that a sign-in leaves. The
-/// file is not opened.
-fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
+/// file is not opened. With `has_key` its runs need no sign-in.
+fn agent(name: &str, signed: &str, sign_in: &str, has_key: bool) -> Finding {
     let Some(found) = on_path(name) else {
         return Finding::ok(name, "not installed here");
     };
@@ -104,6 +123,10 @@ fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
     let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     if home.join(signed).exists() {
         return Finding::ok(name, format!("{version}, signed in"));
+    }
+    if has_key {
+        let what = format!("{version}, not signed in; its sources have a key of their own");
+        return Finding::ok(name, what);
     }
     if cfg!(target_os = "macos") && name == "claude" {
         // It keeps its sign-in in the keychain there, which is not looked into.
@@ -123,6 +146,22 @@ fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
 mod tests {
     use super::*;
     use crate::installed::{LIST, List, ListedFile};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn agent_with_a_key_needs_no_sign_in() {
+        let source = |kind: &str, route: Value| {
+            let row = json!({"id": "agent", "kind": kind, "label": "", "enabled": true, "transport": "local",
+                "route": route, "live": true, "liveCapabilityCount": 1, "health": {"status": "ok"},
+                "provenance": "managed", "suspendedGrants": 0});
+            serde_json::from_value::<SourceRow>(row).expect("a source")
+        };
+        let key = source("codex-folder", json!({"root": "/a"}));
+        let copy = source("codex-folder", json!({"root": "/b", "login": "copy"}));
+        assert!(has_keys(std::slice::from_ref(&key), "codex-folder"));
+        assert!(!has_keys(&[key.clone(), copy], "codex-folder"));
+        assert!(!has_keys(&[key], "claudecode-folder"));
+    }
 
     #[test]
     fn lost_program_of_an_install_is_named() {
