@@ -296,6 +296,8 @@ fn refresh_of_an_unchanged_server_asks_nothing() {
         assert_lacks(&told.all(), "since you agreed to it");
     }
     assert_eq!(file(), before);
+    let listed = lent.gateway.cli(["mcp", "list"]);
+    assert_contains(listed.expect_ok(), ", 1 not lent ");
     let shown = lent.gateway.cli(["mcp", "show", NAME]);
     let unlent = "not lent     1 (plexusctl mcp refresh rude says why): not a name";
     assert_contains(shown.expect_ok(), unlent);

@@ -459,11 +459,12 @@ fn rows(servers: &[ExtensionRow]) -> String {
                 server.name
             ),
         };
-        [
-            server.name.clone(),
-            server.tools.map_or_else(String::new, |n| n.to_string()),
-            state,
-        ]
+        let tools = match (server.tools, server.withheld.len()) {
+            (None, _) => String::new(),
+            (Some(lent), 0) => lent.to_string(),
+            (Some(lent), n) => format!("{lent}, {n} not lent"),
+        };
+        [server.name.clone(), tools, state]
     });
     table(
         ["source", "tools", "state"],

@@ -251,6 +251,15 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
         (Err(_), true) => "cli",
         (Err(_), false) => "mcp",
     };
+    let hidden = configured
+        .as_ref()
+        .map_or_else(Vec::new, |source| hidden(desk, &source.id));
+    let pins = read
+        .iter()
+        .filter_map(|read| read.offer.manifest.mcp.as_ref());
+    let withheld = pins.flat_map(|pins| pins.withheld.keys());
+    let withheld = withheld.filter(|name| !hidden.contains(*name));
+    let withheld = withheld.cloned().collect();
     ExtensionRow {
         source: id.to_owned(),
         label: label.to_owned(),
@@ -259,9 +268,8 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
         transport: transport.to_owned(),
         name: id.to_owned(),
         configured: configured.is_some(),
-        hidden: configured
-            .as_ref()
-            .map_or_else(Vec::new, |source| hidden(desk, &source.id)),
+        hidden,
+        withheld,
         unusable: read.err().or_else(|| why_stopped(configured.as_deref()?)),
     }
 }
