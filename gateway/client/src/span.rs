@@ -73,6 +73,19 @@ pub fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
     Err(format!("write from {least} to {most} seconds"))
 }
 
+/// Reads a number of minutes, or a length as [`parse`] does; at least one minute. In minutes.
+///
+/// # Errors
+/// One sentence that says the form, or the least.
+pub fn minutes(text: &str) -> Result<u32, String> {
+    let read = match text.parse() {
+        Ok(minutes) => Some(minutes),
+        Err(_) => u32::try_from(parse(text)? / 60_000).ok(),
+    };
+    let read = read.filter(|minutes| *minutes > 0);
+    read.ok_or_else(|| "write at least 1 minute".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +142,12 @@ mod tests {
             assert_eq!(seconds(beyond, 1..=120), Err(why.clone()));
         }
         assert_eq!(seconds("soon", 1..=120), parse("soon"));
+        for (typed, read) in [("5", 5), ("90s", 1), ("2h", 120)] {
+            assert_eq!(minutes(typed), Ok(read));
+        }
+        for none in ["0", "59s"] {
+            assert_eq!(minutes(none), Err("write at least 1 minute".to_owned()));
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ struct Approve {
     #[arg(long, visible_alias = "runs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     turns: Option<u32>,
     /// For a conversation or an orchestration: lower the number of minutes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = span::minutes)]
     minutes: Option<u32>,
     /// For an extension that an agent proposes: a folder that you give it; may be given again
     #[arg(long = "folder", value_name = "NAME=PATH")]

@@ -611,6 +611,19 @@ fn wrong_value_is_not_called_an_internal_error() {
 }
 
 #[test]
+fn minutes_are_typed_as_other_spans() {
+    let place = Place::without_gateway();
+    for (typed, words) in [
+        ("soon", "is not a length of time: write 90s, 15m, 2h or 1d"),
+        ("0", "write at least 1 minute"),
+        ("30s", "write at least 1 minute"),
+    ] {
+        let line = ["approvals", "approve", ITEM, "--minutes", typed];
+        place.owner(&line).ends(64).says(words);
+    }
+}
+
+#[test]
 fn denying_needs_no_card() {
     let place = waiting(vec![item(ITEM)]);
     place
