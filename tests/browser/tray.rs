@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::desktop::Desktop;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{ended, until};
 use plexus_tests::{Folder, binaries, programs};
 use std::fs;
 
@@ -61,5 +61,5 @@ fn tray_opens_card_and_console_signed_in() {
     browser.go(&url);
     browser.reads("#calm", "Nothing needs you.");
     desktop.choose(&mut icon, "Quit (the gateway goes on)");
-    assert!(running.wait().expect("our own child").success());
+    assert!(ended("the tray", &mut running).success());
 }

@@ -9,7 +9,7 @@
 use crate::folders::Folder;
 use crate::model::Model;
 use crate::terminal::Terminal;
-use crate::waiting::PATIENCE;
+use crate::waiting::{PATIENCE, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -505,7 +505,7 @@ fn converse(mut command: Command) -> Conversation {
             // Asked to end, it takes its shells with it; killed, it would leave them.
             let pid = i32::try_from(child.id()).expect("a pid");
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            let _ = child.wait();
+            ended("an agent that was told SIGTERM", &mut child);
             panic!(
                 "the agent did not end; it said:\n{}",
                 stderr.join().expect("text")

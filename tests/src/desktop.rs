@@ -1,10 +1,9 @@
 //! A desktop's tray: a session bus of the test's own, and on it a watcher and a host of StatusNotifierItems, which reads
 //! an item and chooses entries of its menu as a panel does.
 
-use crate::waiting::PATIENCE;
+use crate::waiting::{PATIENCE, lines};
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader},
     pin::{Pin, pin},
     process::{Child, Command, Stdio},
 };
@@ -98,12 +97,8 @@ impl Desktop {
             .unwrap_or_else(|error| {
                 panic!("dbus-daemon: {error}; type: sudo apt-get install dbus (`cargo xtask test` does where it may)")
             });
-        let mut address = String::new();
         let said = bus.stdout.take().expect("a pipe");
-        BufReader::new(said)
-            .read_line(&mut address)
-            .expect("an address");
-        let address = address.trim().to_owned();
+        let address = lines(said).next().expect("an address of dbus-daemon");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -163,10 +158,10 @@ impl Desktop {
                 // What comes is heard while it is read as well: where nobody takes it, the connection takes nothing more.
                 let mut is_old = false;
                 let shown = {
-                    let mut reading = pin!(self.read(name));
+                    let mut reading = pin!(timeout(PATIENCE, self.read(name)));
                     loop {
                         tokio::select! {
-                            shown = &mut reading => break shown,
+                            shown = &mut reading => break shown.expect(what),
                             heard = next(signals) => is_old |= is_signal(&heard),
                         }
                     }

@@ -1,5 +1,6 @@
 //! The other side of a denied connection: a listener on loopback that keeps what reaches it; and a port where nobody listens.
 
+use crate::waiting::PATIENCE;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -84,7 +85,8 @@ impl Listener {
     pub fn heard(&self) -> Vec<String> {
         let mut own = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
         own.write_all(MARK).expect("sent");
-        let told = std::iter::from_fn(|| self.heard.recv().ok());
+        let next = || self.heard.recv_timeout(PATIENCE).expect("a connection");
+        let told = std::iter::repeat_with(next);
         told.take_while(|first| first != MARK)
             .map(|first| String::from_utf8_lossy(&first).into_owned())
             .collect()

@@ -1,8 +1,10 @@
 //! Running the owner's and the agent's command as a person or a model does, and reading what they say.
 
 use serde_json::Value;
+use crate::waiting::{PATIENCE, within};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// What a command said.
 #[derive(Clone, Debug)]
@@ -80,10 +82,20 @@ pub fn id_at(text: &str) -> &str {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it cannot be started.
+/// When it cannot be started, or takes much longer than a command does.
 #[must_use]
 #[track_caller]
-pub fn run(mut command: Command) -> Said {
+pub fn run(command: Command) -> Said {
+    run_within(PATIENCE * 5, command)
+}
+
+/// As [`run`], for one that takes longer.
+///
+/// # Panics
+/// When it cannot be started, or does not end within `bound`.
+#[must_use]
+#[track_caller]
+pub fn run_within(bound: Duration, mut command: Command) -> Said {
     let typed = format!(
         "{} {}",
         command.get_program().to_string_lossy(),
@@ -97,8 +109,7 @@ pub fn run(mut command: Command) -> Said {
         status,
         stdout,
         stderr,
-    } = command
-        .output()
+    } = within(bound, &typed, move || command.output())
         .unwrap_or_else(|error| panic!("{typed}: {error}"));
     Said {
         typed,

@@ -3,8 +3,8 @@
 use crate::binaries;
 use crate::gateway::Gateway;
 use crate::programs::{Said, command, run};
+use crate::waiting::lines;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
@@ -34,8 +34,7 @@ impl Relay {
             .stderr(Stdio::null());
         let mut process = serve.spawn().expect("it starts");
         let stdout = process.stdout.take().expect("a pipe");
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let line = lines(stdout).next().unwrap_or_default();
         let ready = line.strip_prefix("PLEXUS_RELAY_READY ").expect("ready");
         let ready: Value = serde_json::from_str(ready).expect("JSON");
         Self {

@@ -1,6 +1,6 @@
 //! A terminal with a person in front of it: a real pseudo-terminal, and the picture that a real one would show.
 
-use crate::waiting::until;
+use crate::waiting::{ended, until, until_true};
 use crate::{binaries, programs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -236,10 +236,9 @@ impl Terminal {
     /// When it does not end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
-        let status = until("the end of the program on the terminal", || {
-            self.child.try_wait().expect("our own child")
-        });
+        let status = ended("the program on the terminal", &mut self.child);
         if let Some(reader) = self.reader.take() {
+            until_true("the end of the screen", || reader.is_finished());
             let _ = reader.join();
         }
         status

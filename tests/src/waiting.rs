@@ -3,6 +3,7 @@
 //! It knows the standard library alone: crates that cannot depend on this one have this file as a module.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, ExitStatus};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,35 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn until_true(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, || holds().then_some(()));
+}
+
+/// How a program ends that was told to, or that has nothing left to do.
+///
+/// # Panics
+/// As [`until`].
+#[track_caller]
+pub fn ended(what: &str, child: &mut Child) -> ExitStatus {
+    until(&format!("the end of {what}"), || {
+        child.try_wait().expect("our child")
+    })
+}
+
+/// What `act` gives, on a thread of its own: for what blocks and takes no bound itself.
+///
+/// # Panics
+/// Where `bound` passes, saying what was waited for; and where `act` panics.
+#[track_caller]
+pub fn within<T: Send + 'static>(
+    bound: Duration,
+    what: &str,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, done) = mpsc::channel();
+    std::thread::spawn(move || sender.send(act()));
+    match done.recv_timeout(bound) {
+        Ok(done) => done,
+        Err(why) => panic!("waited {bound:?} in vain: {what} ({why})"),
+    }
 }
 
 /// The lines of a pipe, as far as each comes within [`PATIENCE`]: a program that neither speaks nor ends is taken for one

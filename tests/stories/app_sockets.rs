@@ -2,7 +2,8 @@
 
 use crate::local_apps::way_of_the_reader;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{Agent, Folder, Gateway, waiting::until};
+use plexus_tests::waiting::{PATIENCE, until};
+use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -279,6 +280,7 @@ fn taken_over_reader_asks_for_reads_alone() {
     let (port, credential) = way_of_the_reader(&world.gateway);
     let through = |line: &str| {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the egress");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a bound");
         let head = format!(
             "CONNECT unix-socket.invalid:1 HTTP/1.1\r\nhost: x\r\nproxy-authorization: Bearer {credential}\r\n\r\n{line}"
         );

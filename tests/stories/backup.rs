@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use plexus_tests::agent::handshake;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::waiting::until_true;
+use plexus_tests::waiting::{PATIENCE, until_true};
 use plexus_tests::{Agent, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 fn backup(gateway: &Gateway, to: &Path, more: &[&str]) -> Value {
     let mut line = vec!["--json", "backup", to.to_str().expect("a path")];
@@ -339,10 +340,9 @@ fn killed(gateway: &Gateway, line: &[&str], when: impl Fn() -> bool) {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    loop {
-        if when() || child.try_wait().expect("our child").is_some() {
-            break;
-        }
+    let began = Instant::now();
+    while !when() && child.try_wait().expect("our child").is_none() {
+        assert!(began.elapsed() < PATIENCE, "{line:?}: no such moment");
         std::hint::spin_loop();
     }
     // Not reaped unless it has ended by itself: then there is nothing to kill.

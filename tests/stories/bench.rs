@@ -2,6 +2,7 @@
 //! fast it all is says a run of its own.
 
 use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::PATIENCE;
 use plexus_tests::{Length, binaries, length, programs};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ fn a_short_run_measures_and_judges() {
     for part in parts {
         bench.args(["--only", part]);
     }
-    let said = programs::run(bench);
+    let said = programs::run_within(PATIENCE * 30, bench);
     let report: Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
     let promises = report["promises"].as_array().expect("promises");

@@ -6,13 +6,13 @@ use plexus_tests::editions::{self, BUILD};
 use plexus_tests::kept::{Kept, NoAnswer};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::{PATIENCE, ended, until, until_true, within};
 use plexus_tests::{Agent, Client, Folder, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -465,7 +465,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
                 log.matches("\"message\":\"changing over\"").count() > round
             });
             std::fs::remove_file(installed.folder().join(DAEMON)).expect("it goes");
-            let said = upgrading.wait_with_output().expect("it ends");
+            let said = told(upgrading);
             (said, slow.join().expect("it is answered"))
         });
         assert_eq!(
@@ -576,7 +576,7 @@ fn two_at_a_time_are_one() {
     let before = launch(installed.status());
     installed.install(&editions::later());
     let both = [installed.upgrading(), installed.upgrading()];
-    let both = both.map(|child| child.wait_with_output().expect("it ends"));
+    let both = both.map(told);
     let mut changed = 0;
     for said in &both {
         let (out, err) = (
@@ -664,6 +664,12 @@ fn a_stop_meanwhile_is_a_stop() {
     assert_eq!(installed.status()["upgrade"], Value::Null, "a start");
 }
 
+/// How a program ended, and its outputs.
+fn told(child: Child) -> Output {
+    let ended = within(PATIENCE, "a program's end", || child.wait_with_output());
+    ended.expect("it ends")
+}
+
 /// Begins an upgrade, and sends `signal` at the earliest moment of its last part: when nothing can be recorded any more.
 fn signalled_at_the_last_moment(installed: &Installed, signal: Signal) {
     let pid = i32::try_from(installed.gateway().pid()).expect("a pid");
@@ -681,7 +687,7 @@ fn signalled_at_the_last_moment(installed: &Installed, signal: Signal) {
     if signal == Signal::SIGTERM {
         upgrading.kill().expect("it is our child");
     }
-    upgrading.wait().expect("it is our child");
+    ended("the command", &mut upgrading);
 }
 
 /// The owner's pause and stop count at every moment of it, also when the ledger is closed already.
@@ -832,7 +838,7 @@ fn a_letter_for_somebody_else_is_not_believed() {
     until_true("it to serve", || runtime.is_file());
     let pid = i32::try_from(child.id()).expect("a pid");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).expect("our child");
-    let said = child.wait_with_output().expect("it ends");
+    let said = told(child);
     assert!(said.status.success());
     let words = String::from_utf8_lossy(&said.stderr);
     assert!(words.contains("handed over"), "{words}");

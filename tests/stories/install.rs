@@ -3,7 +3,7 @@
 use plexus_tests::folders::write_program;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::{assert_contains, assert_lacks, assert_like};
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{ended, until};
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
@@ -442,7 +442,7 @@ fn a_running_gateway_survives_an_install() {
         nix::sys::signal::Signal::SIGTERM,
     )
     .expect("our child");
-    assert!(child.wait().expect("our child").success());
+    assert!(ended("plexusd", &mut child).success());
 }
 
 /// A worker that an upgrade has put there while the old gateway runs is not of its build: the owner is told what to do.

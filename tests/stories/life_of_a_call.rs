@@ -7,7 +7,7 @@ use crate::measured::Scrape;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_tests::events::{Events, Frame};
 use plexus_tests::texts::assert_like;
-use plexus_tests::waiting::until_true;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Client, Owner};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -104,15 +104,14 @@ fn told(frames: &[Frame]) -> Vec<(String, String, Value)> {
 /// Frames up to the one that resolves `item`.
 fn up_to(stream: &Events, item: &str) -> Vec<Frame> {
     let mut frames = Vec::new();
-    loop {
+    until_true("the frame that resolves an item", || {
         let frame = stream.next_frame();
         let last = matches!(&frame, Frame::Event { kind, data, .. }
             if kind == "pending_resolved" && data["pendingId"] == item);
         frames.push(frame);
-        if last {
-            return frames;
-        }
-    }
+        last
+    });
+    frames
 }
 
 fn since(client: &Client, id: &str) -> Events {
@@ -165,11 +164,10 @@ fn a_stream_that_cannot_be_taken_up_says_so_first() {
     let (_, last, _) = all.last().expect("frames");
     let first = |house: &House, id: &str| {
         let again = since(&house.owner().client, id);
-        loop {
-            if let Frame::Event { kind, id, .. } = again.next_frame() {
-                break (kind, id.expect("an id"));
-            }
-        }
+        until("an event", || match again.next_frame() {
+            Frame::Event { kind, id, .. } => Some((kind, id.expect("an id"))),
+            Frame::Comment(_) => None,
+        })
     };
     for odd in ["odd", "1", "0-0", "99999-1"] {
         assert_eq!(first(&house, odd).0, "missed", "{odd}");

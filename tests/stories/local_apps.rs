@@ -3,7 +3,8 @@
 use crate::egress::{found_in_memory, memory_holds};
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::texts::{assert_contains, assert_lacks, assert_like};
-use plexus_tests::{Agent, Folder, Gateway, Response, waiting::until_true};
+use plexus_tests::waiting::{PATIENCE, until_true};
+use plexus_tests::{Agent, Folder, Gateway, Response};
 use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
@@ -206,6 +207,7 @@ pub(crate) fn way_of_the_reader(gateway: &Gateway) -> (u16, String) {
 fn as_the_reader(world: &World, request: &str) -> String {
     let (port, credential) = way_of_the_reader(&world.gateway);
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the egress");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a bound");
     let head = format!(
         "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {credential}\r\n\
          proxy-authorization: Bearer {credential}\r\ncontent-length: 0\r\n\r\n"

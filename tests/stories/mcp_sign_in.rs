@@ -14,7 +14,7 @@ use plexus_tests::{
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
-    waiting::{PATIENCE, until},
+    waiting::{PATIENCE, until, within},
 };
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -46,10 +46,12 @@ fn silent_server_holds_up_no_rotation_of_the_key() {
         let asked = json!({"name": "notes", "url": url});
         before.post("/admin/api/sign-ins", asked)
     });
-    let (asking, _) = server.accept().expect("the gateway asks");
+    let asking = within(PATIENCE, "the gateway asks", move || {
+        (server.accept().expect("a connection"), server)
+    });
     gateway.cli(["key", "rotate"]).expect_ok();
     assert!(!begun.is_finished(), "the control: it still waits");
-    drop((asking, server));
+    drop(asking);
     // The server broke off.
     let ended = begun.join().expect("an answer");
     ended.expect_status(503);

@@ -11,7 +11,7 @@ use plexus_channels::dial::{Dial, Direct, Endpoint};
 use plexus_channels::identity::{Home, Registration};
 use plexus_channels::wire::Message;
 use plexus_tests::programs::command;
-use plexus_tests::waiting::{lines, until, until_true};
+use plexus_tests::waiting::{self, PATIENCE, lines, until, until_true};
 use plexus_tests::{Model, Step, binaries, coding_agents};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -66,9 +66,7 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn ended(mut self) -> ExitStatus {
-        until("the end of the program", || {
-            self.0.try_wait().expect("our child")
-        })
+        waiting::ended("the program", &mut self.0)
     }
 }
 
@@ -235,7 +233,8 @@ impl Office {
 
     /// Waits for what a client of this office does.
     pub(crate) fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
-        self.runtime.block_on(what)
+        let bounded = async { tokio::time::timeout(PATIENCE, what).await };
+        self.runtime.block_on(bounded).expect("an end in time")
     }
 
     /// The relay is killed, and starts again where it was.

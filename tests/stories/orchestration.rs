@@ -5,13 +5,10 @@ use nix::sys::signal::Signal;
 use plexus_tests::texts::{assert_contains, text_of};
 use plexus_tests::{
     Agent, Gate, Step, Terminal,
-    waiting::{until, until_true},
+    waiting::{ended, lines, until, until_true},
 };
 use serde_json::{Value, json};
-use std::{
-    io::{BufRead as _, BufReader},
-    process::Stdio,
-};
+use std::process::Stdio;
 
 pub(crate) const CREATE: &str = "cc-master.board.create";
 const STATUS: &str = "cc-master.board.status";
@@ -393,10 +390,9 @@ fn owner_follows_a_board_and_stops_it() {
     person.until_shows("following; Ctrl-C leaves, and the board goes on");
     let follow = follow.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut follow = follow.spawn().expect("the command");
-    let mut shown = BufReader::new(follow.stdout.take().expect("its output")).lines();
+    let mut shown = lines(follow.stdout.take().expect("its output"));
     let mut shows = |words: &str| {
-        let mut lines = shown.by_ref().map(|line| line.expect("text"));
-        assert!(lines.any(|line| line.contains(words)), "it shows {words}");
+        assert!(shown.any(|line| line.contains(words)), "it shows {words}");
     };
     shows("In a row.");
     shows("under-way: 2 waiting, 1 running");
@@ -417,7 +413,7 @@ fn owner_follows_a_board_and_stops_it() {
     }
     // It ends by itself once the board is over.
     shows("unfinished: 1 done, 1 failed, 1 skipped");
-    assert!(follow.wait().expect("its end").success());
+    assert!(ended("the command", &mut follow).success());
     assert!(person.end().success(), "{}", person.picture());
     let board = office.board(&id);
     assert_eq!(

@@ -4,8 +4,7 @@ use crate::codex_peer::World;
 use crate::office::{Running, turn_of};
 use plexus_tests::Step;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::until_true;
-use std::io::{BufRead as _, BufReader};
+use plexus_tests::waiting::{lines, until_true};
 use std::process::Stdio;
 
 #[test]
@@ -45,8 +44,7 @@ fn owner_looks_after_the_channels_of_a_peer() {
     let mut line = world.gateway.on_terminal(line);
     let child = line.stdout(Stdio::piped()).spawn();
     let mut follows = Running(child.expect("it starts"));
-    let lines = follows.0.stdout.take().expect("a pipe");
-    let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
+    let mut lines = lines(follows.0.stdout.take().expect("a pipe"));
     assert!(lines.any(|line| line.ends_with("It is 4.")), "the last one");
     world.office.says(channel, "Thank you.");
     assert!(lines.any(|line| line.ends_with("Thank you.")));

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use plexus_tests::waiting::until_true;
+use plexus_tests::waiting::{ended, until_true};
 use plexus_tests::{Folder, binaries, programs};
 use serde_json::{Value, json};
 use std::os::unix::process::CommandExt as _;
@@ -109,7 +109,7 @@ fn interrupted_rehearsal_keeps_its_report_and_leaves_nothing() {
     let group = Pid::from_raw(running.id().cast_signed());
     until_true("a gateway", || desk.has_gateway());
     killpg(group, Signal::SIGINT).expect("it runs");
-    assert_eq!(running.wait().expect("its end").code(), Some(1));
+    assert_eq!(ended("the rehearsal", &mut running).code(), Some(1));
     for (step, outcome) in [
         ("machine", "passed"),
         ("calendar", "failed"),

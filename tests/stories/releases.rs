@@ -10,7 +10,7 @@ use plexus_tests::editions::{self, BUILD};
 use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::terminal::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::{PATIENCE, ended, until, until_true, within};
 use plexus_tests::{Folder, Gateway};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -253,7 +253,8 @@ fn installer_that_is_interrupted_leaves_no_trace() {
     let address = format!("http://{}", server.local_addr().expect("an address"));
     let mut install = account.installing(&offer, &["--from", &address]);
     let mut child = install.process_group(0).spawn().expect("it starts");
-    let (mut client, _) = server.accept().expect("it connects");
+    let accepted = within(PATIENCE, "a connection", move || server.accept());
+    let (mut client, _) = accepted.expect("it connects");
     let mut asked = [0; 1024];
     let _ = client.read(&mut asked).expect("a request");
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
@@ -264,7 +265,7 @@ fn installer_that_is_interrupted_leaves_no_trace() {
     });
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     killpg(group, Signal::SIGINT).expect("our child");
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(ended("the installer", &mut child).code(), Some(130));
     assert_eq!(account.tree(), Vec::<String>::new());
 }
 

@@ -4,10 +4,9 @@ use crate::house::{House, READ, WRITE, note, report};
 use plexus_tests::events::Frame;
 use plexus_tests::processes::Process;
 use plexus_tests::texts::{assert_contains, assert_like, list_of, text_of};
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::{ended, lines, until, until_true};
 use plexus_tests::{Agent, Builder, Folder};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 const BELLS: &str = "beacon.bells";
@@ -155,22 +154,14 @@ fn event_reaches_agents_whose_grant_allows_what_it_is_about() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let mut line = String::new();
-    let mut stderr = BufReader::new(watch.stderr.take().expect("a pipe"));
-    stderr.read_line(&mut line).expect("a line");
-    assert_eq!(line, "watching; Ctrl-C ends it\n");
+    let line = lines(watch.stderr.take().expect("a pipe")).next();
+    assert_eq!(line.as_deref(), Some("watching; Ctrl-C ends it"));
     tower.ring(&wide, &["tower", "watched"]);
-    let mut printed = String::new();
-    watch
-        .stdout
-        .take()
-        .expect("a pipe")
-        .read_to_string(&mut printed)
-        .expect("text");
-    assert!(watch.wait().expect("it ends").success());
+    let printed: Vec<String> = lines(watch.stdout.take().expect("a pipe")).collect();
+    assert!(ended("the command", &mut watch).success());
     assert_eq!(
         printed,
-        "beacon rang: rang {\"bells\":[\"tower\",\"watched\"],\"time\":0}\n"
+        ["beacon rang: rang {\"bells\":[\"tower\",\"watched\"],\"time\":0}"]
     );
 
     // With the grant the events end.

@@ -3,6 +3,7 @@
 use crate::house::House;
 use plexus_tests::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
+use plexus_tests::waiting::{PATIENCE, ended, within};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -465,12 +466,14 @@ fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
     .expect("moved");
     proxy.set_nonblocking(false).expect("waiting");
     let mut running = typed(&person).spawn().expect("a start");
-    let (mut asked, _) = proxy.accept().expect("a connection");
+    let accepted = within(PATIENCE, "the proxy is asked", move || proxy.accept());
+    let (mut asked, _) = accepted.expect("a connection");
+    asked.set_read_timeout(Some(PATIENCE)).expect("a bound");
     let mut first = [0; 5];
     std::io::Read::read_exact(&mut asked, &mut first).expect("a request");
     assert_eq!(&first, b"GET h", "an absolute address, as a proxy is asked");
-    drop((asked, proxy));
-    running.wait().expect("an end");
+    drop(asked);
+    ended("the command", &mut running);
 }
 
 /// An earlier version let Codex's commands reach every port, unasked: `doctor` says so, and connecting again and

@@ -501,16 +501,14 @@ fn yes(terminal: &mut Terminal, shows: &str) {
         String::from_utf8_lossy(&all).matches(what).count()
     };
     let early = |terminal: &Terminal| said(terminal, "press it again");
-    loop {
+    until_true(shows, || {
         let before = early(terminal);
         terminal.keys("y\n");
         until_true(shows, || {
             said(terminal, shows) > 0 || early(terminal) > before
         });
-        if said(terminal, shows) > 0 {
-            return;
-        }
-    }
+        said(terminal, shows) > 0
+    });
 }
 
 /// What was decided is told by the item where the answer to the decision was lost, and asked again where it waits.

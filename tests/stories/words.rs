@@ -7,6 +7,7 @@
 use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::programs::Said;
 use plexus_tests::texts::{list_of, text_of};
+use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Response, binaries, golden};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -625,13 +626,11 @@ fn over_http(c: &mut Corpus<'_>, client: &Client, agent: &Agent) {
         Words,
     );
     let mut n = 0;
-    let full = loop {
+    let full = until("a request that finds no place", || {
         let asked = agent.invoke(WRITE, note(&format!("{n}.txt"), "a"));
         n += 1;
-        if asked.at("/error/code") != "approval_required" {
-            break asked;
-        }
-    };
+        (asked.at("/error/code") != "approval_required").then_some(asked)
+    });
     c.request(
         "more than twenty that wait",
         &full,

@@ -1,11 +1,11 @@
 //! A gateway whose workers are all hostile, and everything there is to attack around it.
 
 use plexus_tests::cage::{ASKED, ORDERS, Orders, Outcome, Targets};
+use plexus_tests::waiting::{ended, lines};
 use plexus_tests::{Agent, Builder, Folder, Gateway, Response, binaries};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, FileTimes, Permissions};
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -491,10 +491,8 @@ impl Free {
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("it says that it is there");
+        let mut said = lines(child.stdout.take().expect("a pipe"));
+        let line = said.next().expect("it says that it is there");
         assert!(line.starts_with("here "), "{line}");
         Self(child)
     }
@@ -508,7 +506,7 @@ impl Free {
         let pid = nix::unistd::Pid::from_raw(self.0.id().try_into().expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("our child");
         drop(self.0.stdin.take());
-        self.0.wait().expect("our child")
+        ended("a program that was told SIGTERM", &mut self.0)
     }
 }
 

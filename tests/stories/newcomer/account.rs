@@ -3,7 +3,7 @@
 use crate::office::Running;
 use plexus_tests::coding_agents::claude;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::waiting::until_true;
+use plexus_tests::waiting::{PATIENCE, until_true};
 use plexus_tests::{Folder, binaries, vault, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ impl Newcomer {
             .env("CARGO_INCREMENTAL", "0")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .args(line);
-        programs::run(command)
+        programs::run_within(PATIENCE * 30, command)
     }
     /// Every file and folder of the account.
     pub(super) fn tree(&self) -> Vec<String> {
@@ -162,8 +162,8 @@ impl Newcomer {
 
 impl Running {
     /// Ends it as a person does, and holds that it ends well.
-    pub(super) fn stop(mut self) {
+    pub(super) fn stop(self) {
         self.signal(nix::sys::signal::Signal::SIGTERM);
-        assert!(self.0.wait().expect("our child").success());
+        assert!(self.ended().success());
     }
 }

@@ -4,9 +4,9 @@ use plexus_tests::binaries;
 use plexus_tests::editions::{self, BUILD};
 use plexus_tests::folders::write_program;
 use plexus_tests::programs::{self, Said};
+use plexus_tests::waiting::lines;
 use sha2::Digest as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -187,8 +187,8 @@ impl Offer {
             .stderr(Stdio::null())
             .spawn()
             .expect("python3");
-        let said = BufReader::new(server.stdout.take().expect("a pipe"));
-        let line = said.lines().next().expect("a line").expect("text");
+        let mut said = lines(server.stdout.take().expect("a pipe"));
+        let line = said.next().expect("a line of http.server");
         let port = line
             .split("port ")
             .nth(1)

@@ -3,6 +3,7 @@
 //! The stories run on each store that there is: `crate::ON_NATS` says which this program tests.
 
 use crate::nats::Nats;
+use crate::nats::waiting::{self, ended, lines, within};
 use plexus_channels::account::{Account, Opened};
 use plexus_channels::api::{Api, Credentials, Cursor};
 use plexus_channels::crypto::Content;
@@ -14,7 +15,6 @@ use plexus_channels::{DeviceKey, Id};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::future::Future;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -81,9 +81,9 @@ impl Relay {
             .stderr(log.expect("a log"))
             .spawn()
             .expect("the relay starts");
-        let mut line = String::new();
         let stdout = child.stdout.take().expect("its output");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        self.child = Some(child);
+        let line = lines(stdout).next().unwrap_or_default();
         let log = || std::fs::read_to_string(self.log()).unwrap_or_default();
         let ready = line.strip_prefix("PLEXUS_RELAY_READY ");
         let ready: Value = ready.map_or(Value::Null, |ready| {
@@ -95,7 +95,6 @@ impl Relay {
         let (_, port) = endpoint.rsplit_once(':').expect("a port");
         self.port = port.parse().expect("a port");
         self.endpoint = Endpoint::parse(endpoint).expect("an address");
-        self.child = Some(child);
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -137,20 +136,20 @@ impl Relay {
 
     /// SIGTERM: it ends by itself, with success.
     pub(crate) fn stop(&mut self) {
-        let mut child = self.child.take().expect("it runs");
+        let child = self.child.as_mut().expect("it runs");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
-        assert!(child.wait().expect("reaped").success());
+        assert!(ended("the relay", child).success());
+        self.child = None;
     }
 
     /// What a command of the operator prints, or why it fails.
     pub(crate) fn operator(&self, command: &str, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_plexus-relay"))
-            .arg(command)
-            .args(self.store_arguments())
-            .args(arguments)
-            .output()
-            .expect("it runs");
+        let mut operator = Command::new(env!("CARGO_BIN_EXE_plexus-relay"));
+        operator.arg(command).args(self.store_arguments());
+        operator.args(arguments);
+        let output = within(waiting::PATIENCE, command, move || operator.output());
+        let output = output.expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("text").trim().to_owned();
         match output.status.success() {
             true => Ok(text(output.stdout)),

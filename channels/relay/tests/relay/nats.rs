@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use tempfile::TempDir;
-use waiting::{until, until_true};
+use waiting::{ended, until, until_true};
 
 #[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
 #[path = "../../../../tests/src/waiting.rs"]
@@ -123,9 +123,7 @@ impl Nats {
         let child = self.nodes[n].child.as_mut().expect("it runs");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
-        until("the end of nats-server", || {
-            child.try_wait().expect("our child")
-        });
+        ended("nats-server", child);
         self.kill(n);
     }
 

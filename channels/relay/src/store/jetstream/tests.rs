@@ -7,6 +7,7 @@ mod nats;
 use super::*;
 use crate::store::{Outcome, conformance};
 use nats::Nats;
+use nats::waiting::{self, until, until_true};
 use std::sync::mpsc::{Receiver, channel};
 use tokio::runtime::Runtime;
 
@@ -21,24 +22,22 @@ fn runtime() -> Runtime {
 /// Opens a store; one on the same cache may still be ending.
 fn open(runtime: &Runtime, nats: &Nats, cache: &Path) -> JetStream {
     let address = Address::parse(&nats.url()).expect("an address");
-    loop {
+    until("the end of another store on the cache", || {
         match runtime.block_on(JetStream::open(&address, cache)) {
-            Ok(store) => return store,
-            Err(why) if why.0.contains("another process has it") => std::thread::yield_now(),
+            Ok(store) => Some(store),
+            Err(why) if why.0.contains("another process has it") => None,
             Err(why) => panic!("{why}"),
         }
-    }
+    })
 }
 
 fn refusal(runtime: &Runtime, nats: &Nats, cache: &Path) -> String {
     let address = Address::parse(&nats.url()).expect("an address");
-    loop {
+    until("the end of another store on the cache", || {
         let opened = runtime.block_on(JetStream::open(&address, cache));
         let why = opened.err().expect("refused").0;
-        if !why.contains("another process has it") {
-            return why;
-        }
-    }
+        (!why.contains("another process has it")).then_some(why)
+    })
 }
 
 fn append(store: &JetStream, subject: Subject, expected: u64, act: &str) -> Receiver<Outcome> {
@@ -57,14 +56,16 @@ fn append(store: &JetStream, subject: Subject, expected: u64, act: &str) -> Rece
     told
 }
 
+fn outcome(told: &Receiver<Outcome>) -> Outcome {
+    told.recv_timeout(waiting::PATIENCE).expect("an outcome")
+}
+
 /// Appends until it is known how that ended: a cluster may be electing.
 fn settled(store: &JetStream, subject: Subject, expected: u64, act: &str) -> Outcome {
-    loop {
-        let outcome = append(store, subject, expected, act).recv().expect("told");
-        if outcome != Outcome::Unknown {
-            return outcome;
-        }
-    }
+    until("an act that is settled", || {
+        let outcome = outcome(&append(store, subject, expected, act));
+        (outcome != Outcome::Unknown).then_some(outcome)
+    })
 }
 
 #[test]
@@ -114,24 +115,25 @@ fn stores_agree_on_which_act_was_first() {
             .expect("read")
     };
     let mut known = Vec::new();
-    loop {
+    until_true("a hundred acts", || {
         let number = acts(a).len() as u64;
         if number == 100 {
-            break;
+            return true;
         }
         let names = ["a", "b"].map(|name| format!("{name}{}", known.len()));
         let told = [
             append(a, subject, number, &names[0]),
             append(b, subject, number, &names[1]),
         ];
-        let outcomes = told.map(|told| told.recv().expect("told"));
+        let outcomes = told.each_ref().map(outcome);
         known.push((number, names, outcomes));
         // A cluster that elects does not answer.
-        while [a, b]
-            .into_iter()
-            .any(|store| runtime.block_on(store.catch_up()).is_err())
-        {}
-    }
+        until_true("both catch up", || {
+            let mut stores = [a, b].into_iter();
+            stores.all(|store| runtime.block_on(store.catch_up()).is_ok())
+        });
+        false
+    });
     let read = acts(a);
     assert_eq!(read, acts(b));
     for (number, names, outcomes) in known {
@@ -190,7 +192,7 @@ fn act_decided_on_one_that_lost_is_not_published() {
         .build()
         .expect("a runtime");
     let outcomes = |told: [Receiver<Outcome>; 2]| {
-        let outcomes = of_a.spawn_blocking(|| told.map(|told| told.recv().expect("told")));
+        let outcomes = of_a.spawn_blocking(move || told.each_ref().map(outcome));
         of_a.block_on(outcomes).expect("two outcomes")
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -261,13 +263,9 @@ fn stream_behind_what_was_read_is_waited_for() {
     assert_eq!(settled(&store, subject, 1, "second"), Outcome::Durable);
     // As a leader that applies what it has: the stream ends before what was read, and later it does not.
     files(&mut nats, "newer", Some("older"));
-    while store.is_current() {
-        std::thread::yield_now();
-    }
+    until_true("a stream that is behind", || !store.is_current());
     files(&mut nats, "older again", Some("newer"));
-    while !store.is_current() {
-        std::thread::yield_now();
-    }
+    until_true("a stream that is current", || store.is_current());
     assert_eq!(settled(&store, subject, 2, "third"), Outcome::Durable);
     let acts = store.acts(subject, (1, 9), 9, false).expect("read");
     assert_eq!(acts.len(), 3);
