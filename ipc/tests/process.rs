@@ -18,6 +18,9 @@ mod caged;
 mod page;
 #[path = "process/stories.rs"]
 mod stories;
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../tests/src/waiting.rs"]
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -1,16 +1,20 @@
 //! The command line: what is refused before anything is opened, and what each refusal says to run.
 
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../tests/src/waiting.rs"]
+mod waiting;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use waiting::within;
 
 fn run(home: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_plexus-peer"))
-        .env_clear()
-        .env("HOME", home)
-        .envs(variables.iter().copied())
-        .args(arguments)
-        .output();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plexus-peer"));
+    command.env_clear().env("HOME", home).args(arguments);
+    command.envs(variables.iter().copied());
+    let typed = arguments.join(" ");
+    let output = within(waiting::PATIENCE, &typed, move || command.output());
     let Output {
         status,
         stdout,

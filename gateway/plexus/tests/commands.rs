@@ -1,5 +1,9 @@
 //! The real binary against a scripted gateway: what it sends, what it prints, how it ends.
 
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../tests/src/waiting.rs"]
+mod waiting;
+
 use plexus_client::stub::{Answer, Stub, StubRequest};
 use serde_json::{Value, json};
 use std::{
@@ -15,6 +19,7 @@ use std::{
     thread,
     time::Duration,
 };
+use waiting::{PATIENCE, ended, lines, within};
 
 const PAT: &str = "plx_agent_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const CODE: &str = "plx_enroll_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -73,7 +78,9 @@ impl Place {
     }
 
     fn run(&self, line: &[&str]) -> Ended {
-        Ended::of(self.command(line).output().unwrap())
+        let mut command = self.command(line);
+        let output = within(PATIENCE, &line.join(" "), move || command.output());
+        Ended::of(output.unwrap())
     }
 
     fn at(&self, stub: &Stub, line: &[&str]) -> Ended {
@@ -674,15 +681,13 @@ fn an_interrupted_wait_says_that_nothing_is_lost() {
         .command(&[&["--url", &url], &WRITE[..]].concat())
         .spawn()
         .unwrap();
-    let mut err = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("the owner decides with") {
-        assert_ne!(err.read_line(&mut said).unwrap(), 0, "{said}");
-    }
+    let mut err = lines(child.stderr.take().unwrap());
+    let says = "the owner decides with";
+    assert!(err.any(|line| line.contains(says)), "it says: {says}");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(75));
-    let rest: Vec<_> = err.lines().map_while(Result::ok).collect();
+    assert_eq!(ended("the command", &mut child).code(), Some(75));
+    let rest: Vec<_> = err.collect();
     let any = |told: &dyn Fn(&String) -> bool| assert!(rest.iter().any(told), "{rest:?}");
     any(&|line| line.starts_with("next: ") && line.ends_with(&format!(" wait {ITEM}")));
     // The owner may have said yes while it was silent: what is run then is not told before its end.
@@ -837,7 +842,7 @@ fn mcp_list_is_read_again_after_its_ttl() {
         }
     }
     drop(stdin);
-    assert!(server.wait().unwrap().success());
+    assert!(ended("the server", &mut server).success());
 }
 
 #[test]

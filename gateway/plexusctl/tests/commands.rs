@@ -1,16 +1,20 @@
 //! The real binary against a scripted owner's socket: what it sends, what it shows, how it ends, what it refuses.
 
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../tests/src/waiting.rs"]
+mod waiting;
+
 use plexus_client::stub::{Answer, Stub, StubRequest};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
+use waiting::{PATIENCE, lines, within};
 
 const KEY: &str = "plx_live_000000000000000000000000000000000000000000000000";
 const ITEM: &str = "pend_00000000-0000-4000-8000-000000000002";
@@ -64,7 +68,9 @@ impl Place {
     }
 
     fn run(&self, line: &[&str]) -> Ended {
-        Ended::of(self.command(line).output().unwrap())
+        let mut command = self.command(line);
+        let output = within(PATIENCE, &line.join(" "), move || command.output());
+        Ended::of(output.unwrap())
     }
 
     fn owner(&self, line: &[&str]) -> Ended {
@@ -655,10 +661,12 @@ fn watching_shows_each_card_as_it_comes() {
         _ => None,
     });
     let mut child = place.command(&["approvals", "watch"]).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut out = lines(child.stdout.take().unwrap());
     let mut shown = String::new();
     while !(shown.contains(OTHER) && shown.matches("request: ").count() == 2) {
-        assert_ne!(out.read_line(&mut shown).unwrap(), 0, "{shown}");
+        let line = out.next();
+        assert!(line.is_some(), "both cards, not {shown}");
+        shown.extend(line.into_iter().chain(["\n".to_owned()]));
     }
     assert_eq!(shown.matches(ITEM).count(), 1, "each once: {shown}");
     assert!(!shown.contains('\u{1b}'));
@@ -954,7 +962,8 @@ fn interrupted_export_leaves_no_part() {
     }
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    Ended::of(child.wait_with_output().unwrap())
+    let output = within(PATIENCE, "its end", move || child.wait_with_output());
+    Ended::of(output.unwrap())
         .ends(1)
         .says("stopped: interrupted");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

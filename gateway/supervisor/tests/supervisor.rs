@@ -15,3 +15,6 @@ mod reads;
 mod stage;
 #[path = "supervisor/starts.rs"]
 mod starts;
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../tests/src/waiting.rs"]
+mod waiting;

@@ -1,6 +1,7 @@
 //! What a gateway does with such a process, and what comes of it where there is no cage.
 
 use super::page::MANIFEST;
+use super::waiting::{PATIENCE, within};
 use command_fds::{CommandFdExt, FdMapping};
 use plexus_ipc::gateway::{self, Receiver, Sender};
 use plexus_ipc::manifest::Manifest;
@@ -10,7 +11,7 @@ use plexus_protocol::SourceId;
 use serde_json::json;
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Write,
     net::TcpListener,
     os::{
         fd::OwnedFd,
@@ -106,15 +107,10 @@ fn spawn(arguments: &[&str], fd: Option<OwnedFd>) -> Child {
 }
 
 /// Its end, and what it logged.
-fn end_of(mut child: Child) -> (ExitStatus, String) {
-    let mut log = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
-    (child.wait().unwrap(), log)
+fn end_of(child: Child) -> (ExitStatus, String) {
+    let output = within(PATIENCE, "a worker's end", || child.wait_with_output());
+    let output = output.unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
 fn descriptor_3_must_be_the_gateways_stream() {

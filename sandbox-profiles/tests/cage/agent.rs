@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use plexus_hostile::offered;
 use plexus_sandbox::{Limits, uncaged_command};
 
+use crate::waiting::{PATIENCE, ended, within};
 use crate::{Bystander, Cage, Outcome, REFUSALS, free, hostile, listener, ran, uncaged, works};
 
 /// No connector has such a profile yet.
@@ -190,11 +191,8 @@ fn helper_is_there_for_a_caged_program_that_forks_alone() {
             .take(9)
             .position(|process| process == Pid::this());
         drop(started.input);
-        started
-            .output
-            .read_to_string(&mut started.said)
-            .expect("its end");
-        started.child.wait().expect("our child");
+        rest(started.output.expect("unread"));
+        ended("the program", &mut started.child);
         above.expect("it descends from this process")
     };
     let caged = |profile: &str| above(&mut Cage::new(profile, "writer").command(&["stay"]));
@@ -237,16 +235,36 @@ fn descendants_end_with_their_agent() {
     left.status();
     left.input.write_all(b"heard\n").expect("somebody reads");
     let mut heard = [0; 6];
-    let answered = left.output.read_exact(&mut heard);
+    let mut output = left.output.expect("unread");
+    let answered = output.read_exact(&mut heard);
     answered.expect("somebody answers");
     assert_eq!(&heard, b"heard\n");
+}
+
+/// A program's output, and its first line.
+pub(crate) fn first_line(output: ChildStdout) -> (BufReader<ChildStdout>, String) {
+    within(PATIENCE, "a program's first line", move || {
+        let mut output = BufReader::new(output);
+        let mut said = String::new();
+        output.read_line(&mut said).expect("what it says");
+        (output, said)
+    })
+}
+
+/// What is said until nobody is left who could say something.
+pub(crate) fn rest(mut output: BufReader<ChildStdout>) -> String {
+    within(PATIENCE, "the end of an output", move || {
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).expect("the end of it");
+        rest
+    })
 }
 
 /// A process that has said one line; its input stays open.
 struct Started {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: Option<BufReader<ChildStdout>>,
     said: String,
 }
 
@@ -259,13 +277,11 @@ impl Started {
             .spawn()
             .expect("it starts");
         let input = child.stdin.take().expect("piped");
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut said = String::new();
-        output.read_line(&mut said).expect("what it says");
+        let (output, said) = first_line(child.stdout.take().expect("piped"));
         Self {
             child,
             input,
-            output,
+            output: Some(output),
             said,
         }
     }
@@ -276,14 +292,11 @@ impl Started {
 
     /// What is said until nobody is left who could say something.
     fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        let read = self.output.read_to_string(&mut rest);
-        read.expect("the end of it");
-        rest
+        rest(self.output.take().expect("unread"))
     }
 
     fn status(&mut self) -> ExitStatus {
-        self.child.wait().expect("our child")
+        ended("the program", &mut self.child)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A rule that names a port of this machine: the launcher stays outside and decides on each connect by its address.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use crate::agent::{first_line, rest};
+use crate::waiting::ended;
 use crate::{Bystander, Cage, Outcome, outcome, uncaged};
 
 /// Everyone who listens on one port: at the granted address, at another of this machine, at IPv6 loopback.
@@ -208,11 +210,7 @@ impl Watched {
             .process_group(0)
             .spawn()
             .expect("it starts");
-        let mut output = BufReader::new(monitor.stdout.take().expect("piped"));
-        let mut line = String::new();
-        output
-            .read_line(&mut line)
-            .expect("it says that it is there");
+        let (output, line) = first_line(monitor.stdout.take().expect("piped"));
         let worker = line.trim().strip_prefix("here ").expect("its number");
         let worker = Pid::from_raw(worker.parse().expect("a number"));
         assert_ne!(worker.as_raw() as u32, monitor.id(), "it has a monitor");
@@ -229,10 +227,8 @@ impl Watched {
 
     /// Waits until nobody holds the worker's output, which the worker alone does, and for the monitor's end.
     fn ends(mut self) -> ExitStatus {
-        let mut rest = String::new();
-        let read = self.output.read_to_string(&mut rest);
-        read.expect("the end of it");
-        self.monitor.wait().expect("our child")
+        rest(self.output);
+        ended("the monitor", &mut self.monitor)
     }
 }
 

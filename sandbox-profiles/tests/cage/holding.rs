@@ -1,10 +1,10 @@
 //! What a run holds in ways that a look at the first thread of each of its processes does not show: its end, and the same below
 //! its bounds.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::keeper::Keeping;
+use crate::waiting::{ended, lines};
 use crate::{Outcome, hostile, uncaged};
 
 /// A run's bound in MiB, and what an attack holds.
@@ -33,9 +33,8 @@ fn seen_while(what: &str, count: &str, then: impl FnOnce()) -> u64 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let mut line = String::new();
-    let mut output = BufReader::new(attack.stdout.take().expect("piped"));
-    output.read_line(&mut line).expect("what it says");
+    let line = lines(attack.stdout.take().expect("piped")).next();
+    let line = line.unwrap_or_default();
     assert!(line.starts_with("held "), "{what}: {line}");
     let status = std::fs::read_to_string(format!("/proc/{}/status", attack.id()));
     let status = status.expect("its status");
@@ -43,7 +42,7 @@ fn seen_while(what: &str, count: &str, then: impl FnOnce()) -> u64 {
     let kib = resident.map(|line| line.trim().trim_end_matches(" kB").parse::<u64>());
     then();
     drop(attack.stdin.take());
-    attack.wait().expect("our child");
+    ended("what holds", &mut attack);
     kib.map_or(0, |kib| kib.expect("a number") >> 10)
 }
 

@@ -1,6 +1,6 @@
 //! A worker in a leaf's cage that has programs started: by its keeper, in cages of their own.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ use plexus_sandbox::children::{
     ChildArgument, ChildProgram, KeeperSettings, RunState, keeper_command,
 };
 
+use crate::agent::{first_line, rest};
+use crate::waiting::ended;
 use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, ran, works};
 
 /// How long an end may take on a busy machine.
@@ -177,9 +179,7 @@ impl Keeping {
             .process_group(0)
             .spawn()
             .expect("it starts");
-        let mut output = BufReader::new(keeper.stdout.take().expect("piped"));
-        let mut said = String::new();
-        output.read_line(&mut said).expect("what it says");
+        let (output, said) = first_line(keeper.stdout.take().expect("piped"));
         assert!(said.starts_with("here "), "{said}");
         Staying {
             keeper,
@@ -222,9 +222,8 @@ impl Staying {
             .collect();
         assert!(!has_ended(&held[1], Duration::ZERO));
         end(&mut self);
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).expect("its end");
-        self.keeper.wait().expect("our child");
+        rest(self.output);
+        ended("the keeper", &mut self.keeper);
         for process in &held {
             assert!(has_ended(process, PATIENCE));
         }
@@ -534,7 +533,7 @@ fn regrowing_line_ends_with_its_run() {
         within_patience("the end of the run", || state() == RunState::Over);
         assert_eq!(line(), [], "{run}: nobody is left when it is over");
         drop(staying.keeper.stdin.take());
-        staying.keeper.wait().expect("our child");
+        ended("the keeper", &mut staying.keeper);
     }
 }
 

@@ -25,12 +25,17 @@ mod kernel;
 #[cfg(target_os = "linux")]
 mod launcher;
 
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../tests/src/waiting.rs"]
+mod waiting;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use nix::errno::Errno;
 use plexus_sandbox::{Limits, launcher_command};
+use waiting::lines;
 
 #[cfg(target_os = "linux")]
 plexus_hostile::in_own_processes!();
@@ -322,16 +327,13 @@ impl Bystander {
 
     /// Starts a worker that runs the act `stay`, and waits until it is there.
     fn wait_for(command: &mut Command) -> Self {
-        use std::io::{BufRead, BufReader};
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped"))
-            .read_line(&mut line)
-            .expect("it says that it is there");
+        let line = lines(child.stdout.take().expect("piped")).next();
+        let line = line.expect("it says that it is there");
         assert!(line.starts_with("here "), "{line}");
         Self(child)
     }

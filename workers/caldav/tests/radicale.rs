@@ -28,7 +28,7 @@ pub(crate) struct Radicale {
     folder: tempfile::TempDir,
     pub(crate) port: u16,
     authority: Option<PathBuf>,
-    /// The requests that it wrote in its log: method and path.
+    /// What it wrote in its log since it served.
     log: Mutex<Receiver<String>>,
 }
 
@@ -79,10 +79,15 @@ impl Radicale {
             panic!("radicale: {error}; type: sudo apt-get install radicale (`cargo xtask test` does where it may)")
         });
         let said = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut lines = said.lines().map_while(Result::ok);
+        // Somebody has to read it, also when nobody asks for it.
+        let (send, log) = channel();
+        std::thread::spawn(move || {
+            let lines = said.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(send.send(line)));
+        });
         let mut heard = Vec::new();
         let mut port = None;
-        for line in lines.by_ref() {
+        while let Ok(line) = log.recv_timeout(Duration::from_secs(120)) {
             let listens = line.split_once("Listening on '[127.0.0.1]:");
             let listens = listens.and_then(|(_, rest)| rest.split('\'').next()?.parse().ok());
             port = port.or(listens);
@@ -93,18 +98,6 @@ impl Radicale {
             }
         }
         let port = port.unwrap_or_else(|| panic!("Radicale does not serve: {heard:?}"));
-        let (send, log) = channel();
-        let request = |line: String| {
-            let (method, rest) = line.split_once(" request for '")?;
-            let method = method.rsplit(' ').next()?;
-            Some(format!("{method} {}", rest.split('\'').next()?))
-        };
-        // Somebody has to read it, also when nobody asks for it.
-        std::thread::spawn(move || {
-            lines
-                .filter_map(request)
-                .for_each(|line| drop(send.send(line)));
-        });
         Self {
             child,
             folder,
@@ -124,7 +117,13 @@ impl Radicale {
             let line = log.recv_timeout(Duration::from_secs(10));
             line.expect("Radicale logs each request")
         };
+        let request = |line: String| {
+            let (method, rest) = line.split_once(" request for '")?;
+            let method = method.rsplit(' ').next()?;
+            Some(format!("{method} {}", rest.split('\'').next()?))
+        };
         std::iter::repeat_with(next)
+            .filter_map(request)
             .take_while(|line| *line != format!("GET {mark}"))
             .collect()
     }

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use crate::tree::{INSIDE, SECRET, Tree, read, refusal};
+use crate::waiting::{PATIENCE, lines};
 use plexus_rooted_files::{RelPath, Root, WriteError, WriteTarget, is_leftover_name};
 
 fn path(text: &str) -> RelPath {
@@ -339,13 +340,15 @@ fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(
-            lines.any(|line| line.unwrap().contains("wrote")),
+            lines(child.stdout.take().unwrap()).any(|line| line.contains("wrote")),
             "the victim got as far as writing"
         );
         // Kill at varying points after the temporary file has appeared.
-        while left() == 0 {}
+        let began = Instant::now();
+        while left() == 0 {
+            assert!(began.elapsed() < PATIENCE, "no temporary file");
+        }
         for spin in 0..round * 10_000 {
             std::hint::black_box(spin);
         }

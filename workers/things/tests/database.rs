@@ -1,10 +1,10 @@
 //! The database, read while another process writes it: the test's writer is another SQLite (python's), with checkpoints.
 
+use crate::waiting::lines;
 use plexus_worker_things::{Database, Failure, Reads, View};
 use rusqlite::Connection;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -89,9 +89,8 @@ fn rows_are_of_one_moment_while_another_process_writes() {
         .stdout(Stdio::piped())
         .spawn();
     let mut writer = Writer(child.expect("this test needs python3"));
-    let mut line = String::new();
-    let stdout = writer.0.stdout.take().expect("its output");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let line = lines(writer.0.stdout.take().expect("its output")).next();
+    assert_eq!(line.as_deref(), Some("writing"));
     let (begun, mut read, mut moved, mut last) = (Instant::now(), 0, 0, 0);
     while begun.elapsed() < Duration::from_secs(3) {
         match titles(folder.path()) {

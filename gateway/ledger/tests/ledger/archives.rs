@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -22,6 +22,7 @@ use crate::bank::{
     recorded, seqs, sound, submit, this_test, wait,
 };
 use crate::tables::{self, ARCHIVES, EVENTS, RUNS, change, remove};
+use crate::waiting::{PATIENCE, ended, lines};
 
 fn keeping(keep: u64) -> Options {
     Options {
@@ -53,6 +54,7 @@ fn archived(folder: &Path) -> VerifiedArchives {
 
 /// Waits until nothing is left to archive: what is in the file is what is kept, and less than an archive more.
 fn settle(ledger: &Ledger<Bank>, at_most: u64) {
+    let began = Instant::now();
     loop {
         let head = head(ledger);
         let first = ledger.first_in_file().expect("readable");
@@ -61,6 +63,7 @@ fn settle(ledger: &Ledger<Bank>, at_most: u64) {
         if head + 1 - first <= at_most && first == sealed + 1 {
             return;
         }
+        assert!(began.elapsed() < PATIENCE, "{first} to {head}: {sealed}");
         // The writer looks at its archives after each batch.
         submit(ledger, Command::Ping).expect("answered");
         std::thread::yield_now();
@@ -474,7 +477,7 @@ fn calls_are_answered_while_an_archive_is_being_written() {
     });
     let ledger = open_with(dir.path(), watched(3, sealing));
     deposit_each(&ledger, 30);
-    is_in.recv().expect("an archive is begun");
+    is_in.recv_timeout(PATIENCE).expect("an archive is begun");
     deposit_each(&ledger, 200);
     assert!(archives(&ledger).is_empty());
     drop(release);
@@ -495,7 +498,7 @@ fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
     });
     let ledger = open_with(dir.path(), watched(3, sealing));
     deposit_each(&ledger, 30);
-    is_in.recv().expect("an archive is begun");
+    is_in.recv_timeout(PATIENCE).expect("an archive is begun");
     assert!(ledger.close());
     drop(ledger);
     let ledger = open_with(dir.path(), keeping(3));
@@ -755,8 +758,7 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
                 .stdout(Stdio::piped())
                 .spawn()
                 .expect("the child starts");
-        for line in BufReader::new(child.stdout.take().expect("its output")).lines() {
-            let line = line.unwrap_or_default();
+        for line in lines(child.stdout.take().expect("its output")) {
             if let Some(id) = line.strip_prefix("ack ") {
                 acknowledged.insert(id.to_owned());
             }
@@ -765,7 +767,7 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
             }
         }
         assert!(
-            !child.wait().expect("reaped").success(),
+            !ended("the child", &mut child).success(),
             "it dies at step {at}"
         );
         let (ledger, report) =

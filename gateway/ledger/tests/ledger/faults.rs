@@ -11,6 +11,7 @@ use crate::bank::{
     Bank, Command, deposit_each, folder, open_with, options, recorded, sound, submit, wait, with,
 };
 use crate::disk::{Disk, Fault};
+use crate::waiting::{PATIENCE, until_true};
 
 fn on(disk: &Disk) -> Options {
     Options {
@@ -172,9 +173,7 @@ fn a_refusal_that_rests_on_a_failed_commit_is_not_given_as_one() {
         disk.before_flush(move || {
             if armed.swap(false, Ordering::Relaxed) {
                 let _ = entered.send(());
-                while queue.condition().1 < 2 {
-                    std::thread::yield_now();
-                }
+                until_true("both in the queue", || queue.condition().1 >= 2);
                 if fault {
                     again.set(Some(Fault::Dead(again.acts() + 2)));
                 }
@@ -182,7 +181,8 @@ fn a_refusal_that_rests_on_a_failed_commit_is_not_given_as_one() {
         });
         let other = ledger.clone();
         let first = std::thread::spawn(move || submit(&other, Command::Look("a")).map(drop));
-        is_in.recv().expect("the flush has begun");
+        let begun = is_in.recv_timeout(PATIENCE);
+        begun.expect("the flush has begun");
         first
     };
     let first = hold(true);

@@ -1,12 +1,13 @@
 //! The real file and a real `kill -9`.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use plexus_ledger::{EventId, Lane, Ledger};
 
 use crate::bank::{Bank, Command, folder, open_with, options, this_test, wait, with};
+use crate::waiting::lines;
 
 /// Names the directory to a child that is this test again.
 const CHILD: &str = "PLEXUS_LEDGER_KILL_TEST";
@@ -26,9 +27,8 @@ fn nothing_acknowledged_is_missing_after_twenty_kills() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the child starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut note = |line: std::io::Result<String>| {
-            let line = line.unwrap_or_default();
+        let mut lines = lines(child.stdout.take().expect("its output"));
+        let mut note = |line: String| {
             acknowledged.extend(
                 line.strip_prefix("ack ")
                     .and_then(|id| id.parse::<EventId>().ok()),

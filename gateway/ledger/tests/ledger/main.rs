@@ -22,3 +22,6 @@ mod storms;
 mod tables;
 mod tampering;
 mod versions;
+#[allow(dead_code, unreachable_pub, reason = "the stories' harness uses all")]
+#[path = "../../../../tests/src/waiting.rs"]
+mod waiting;

@@ -12,6 +12,7 @@ use crate::bank::{
     Bank, Command, Overdrawn, deposit_each, event, events, folder, head, open, open_with, options,
     recorded, seqs, sound, start, submit, wait, with,
 };
+use crate::waiting::{PATIENCE, until_true};
 
 #[test]
 fn an_acknowledged_command_is_in_the_snapshot_in_the_log_and_there_after_reopening() {
@@ -54,15 +55,14 @@ fn hold(ledger: &Ledger<Bank>) -> SyncSender<()> {
     let (release, released) = sync_channel(1);
     let (ledger, held) = (ledger.clone(), Arc::new(std::sync::Mutex::new(released)));
     std::thread::spawn(move || submit(&ledger, Command::Wait(entered, held)).map(drop));
-    is_in.recv().expect("the writer has come in");
+    let entered = is_in.recv_timeout(PATIENCE);
+    entered.expect("the writer has come in");
     release
 }
 
 /// Waits until `count` commands stand in the queue.
 fn queued(ledger: &Ledger<Bank>, count: usize) {
-    while ledger.condition().1 < count {
-        std::thread::yield_now();
-    }
+    until_true("commands in the queue", || ledger.condition().1 >= count);
 }
 
 #[test]

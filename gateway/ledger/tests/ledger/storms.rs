@@ -17,6 +17,7 @@ use crate::bank::{
 };
 use crate::disk::{Cut, Disk, Fault, Stalled};
 use crate::histories::{command, expected};
+use crate::waiting::until_true;
 
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
@@ -424,7 +425,9 @@ fn what_a_failed_commit_wrote_is_written_again_after_a_later_flush_failed() {
                 disk.set(Some(Fault::Once(last)));
             }
             // It is opened again for this, or by itself; no page is written anew.
-            while submit(&ledger, Command::Look("a")).is_err() {}
+            until_true("a disk that is well again", || {
+                submit(&ledger, Command::Look("a")).is_ok()
+            });
             failed_again[usize::from(restarted)] += u32::from(disk.acts() >= last);
             disk.set(None);
             let sum = ledger.snapshot()["a"];

@@ -113,7 +113,7 @@ async fn the_next_daemon_ends_what_a_killed_one_left() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_daemon_that_is_killed_takes_its_workers_along() {
-    use std::io::{BufRead, BufReader};
+    use super::waiting::lines;
     use std::process::{Command, Stdio};
     // What it leaves is removed with this.
     let home = tempfile::tempdir().expect("a folder");
@@ -123,10 +123,8 @@ async fn a_daemon_that_is_killed_takes_its_workers_along() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("a daemon");
-    let mut line = String::new();
-    let stdout = daemon.stdout.take().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let pid: u32 = line.trim().parse().expect("a pid");
+    let line = lines(daemon.stdout.take().expect("a pipe")).next();
+    let pid: u32 = line.expect("a line").parse().expect("a pid");
     assert!(runs(pid), "the control");
     daemon.kill().expect("a daemon");
     daemon.wait().expect("a daemon");
