@@ -3,10 +3,10 @@
 use crate::house::Workshop;
 use plexus_protocol::Digest;
 use plexus_tests::texts::{assert_contains, assert_like};
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::{PATIENCE, until, until_true};
 use plexus_tests::{Agent, Terminal};
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 const STREAM: &str = "fixture.stream";
 
@@ -399,9 +399,10 @@ fn pieces_arrive_as_they_are_made() {
 /// How long each piece of a run was on its way, the shortest first.
 fn lateness(agent: &Agent) -> Vec<Duration> {
     let run = start(agent, json!({"text": "", "pieces": 40, "timed": true}));
-    let (mut after, mut late) = (0, Vec::new());
+    let (mut after, mut late, began) = (0, Vec::new(), Instant::now());
     loop {
         let status = look(agent, &run, after);
+        assert!(began.elapsed() < PATIENCE, "it does not end: {status}");
         let now = SystemTime::UNIX_EPOCH
             .elapsed()
             .expect("a clock")
