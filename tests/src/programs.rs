@@ -1,7 +1,7 @@
 //! Running the owner's and the agent's command as a person or a model does, and reading what they say.
 
-use serde_json::Value;
 use crate::waiting::{PATIENCE, within};
+use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -135,10 +135,10 @@ impl View {
                 "id is the id of a capability, as plexus_search gives it.",
             ));
         };
-        self.named(id).ok_or_else(unknown)
+        self.of_id(id).ok_or_else(unknown)
     }
 
-    fn named(&self, id: &str) -> Option<&Arc<Tool>> {
+    fn of_id(&self, id: &str) -> Option<&Arc<Tool>> {
         let by_id = id.parse::<CapabilityId>().ok();
         let by_id = by_id.and_then(|id| self.tool_of(&id));
         by_id.or_else(|| self.tool(id))
@@ -152,7 +152,7 @@ impl View {
         match self.own_fields(name) {
             Some(_) if matches!(name, DESCRIBE | READ | CALL) => {
                 let id = arguments.and_then(|arguments| arguments["id"].as_str());
-                id.is_some_and(|id| self.named(id).is_none())
+                id.is_some_and(|id| self.of_id(id).is_none())
             }
             own => own.is_none(),
         }

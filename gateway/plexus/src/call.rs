@@ -250,7 +250,10 @@ async fn list_waiting(settings: &Settings, as_json: bool) -> Result<String, Stop
         let asked = span::ago(one.created_at, now);
         let why = one.purpose.as_deref().map(text::words);
         let why = why.map_or_else(String::new, |why| format!(": “{why}”"));
-        format!("{} {} asked {asked}{why}", one.pending_id, one.capability_id)
+        format!(
+            "{} {} asked {asked}{why}",
+            one.pending_id, one.capability_id
+        )
     });
     let lines: Vec<_> = lines.collect();
     Ok(match lines.is_empty() {
