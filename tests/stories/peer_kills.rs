@@ -233,6 +233,7 @@ fn killed(mut office: Office, victims: &[Victim]) {
         deaths += 1;
         if let (Some(node), Some(servers)) = (away.take(), &mut office.servers) {
             servers.restart(node);
+            servers.catch_up(node);
         }
         let member = &mut members[usize::from(dice.up_to(1) == 1)];
         match victims[usize::try_from(at).expect("small")] {

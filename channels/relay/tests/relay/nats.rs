@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use tempfile::TempDir;
@@ -18,6 +19,8 @@ const TRIES: usize = 20;
 struct Node {
     child: Option<Child>,
     port: u16,
+    /// Where it says over HTTP how it is.
+    monitor: u16,
 }
 
 /// One server, or a cluster.
@@ -42,20 +45,21 @@ impl Nats {
     pub(crate) fn start(nodes: usize, more: &str) -> Self {
         for _ in 0..TRIES {
             let folder = tempfile::tempdir().expect("a folder");
-            let ports = free_ports(nodes * 2);
-            let (clients, routes) = ports.split_at(nodes);
-            for (n, port) in clients.iter().enumerate() {
+            let routes = free_ports(nodes);
+            let node = |ports: &[u16]| Node {
+                child: None,
+                port: ports[0],
+                monitor: ports[1],
+            };
+            let all: Vec<Node> = free_ports(nodes * 2).chunks(2).map(node).collect();
+            for (n, node) in all.iter().enumerate() {
                 let file = folder.path().join(format!("{n}.conf"));
-                let text = configuration(folder.path(), n, *port, routes, more);
+                let text = configuration(folder.path(), n, node, &routes, more);
                 std::fs::write(file, text).expect("written");
             }
-            let node = |port: &u16| Node {
-                child: None,
-                port: *port,
-            };
             let mut nats = Self {
                 folder,
-                nodes: clients.iter().map(node).collect(),
+                nodes: all,
                 scheme: if more.contains("tls") { "tls" } else { "nats" },
             };
             if (0..nodes).all(|n| nats.run(n)) {
@@ -103,6 +107,19 @@ impl Nats {
     /// Starts a node again, as soon as no other process has its ports.
     pub(crate) fn restart(&mut self, n: usize) {
         until_true("the ports of nats-server", || self.run(n));
+    }
+
+    /// Waits until a node of a cluster has all that the others have. Where another is killed before, two of three are lost, and
+    /// the one that stays may elect nobody.
+    pub(crate) fn catch_up(&self, n: usize) {
+        until_true("nats-server has caught up", || {
+            let asked = TcpStream::connect(("127.0.0.1", self.nodes[n].monitor));
+            let told = asked.and_then(|mut monitor| {
+                monitor.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+                std::io::read_to_string(monitor)
+            });
+            told.is_ok_and(|told| told.contains(" 200 "))
+        });
     }
 
     fn log(&self, n: usize) -> PathBuf {
@@ -202,11 +219,12 @@ fn free_ports(many: usize) -> Vec<u16> {
     bound.iter().map(port).collect()
 }
 
-fn configuration(folder: &Path, n: usize, port: u16, routes: &[u16], more: &str) -> String {
+fn configuration(folder: &Path, n: usize, node: &Node, routes: &[u16], more: &str) -> String {
+    let Node { port, monitor, .. } = node;
     let files = folder.join(n.to_string());
     let files = files.display();
     let mut text = format!(
-        "server_name: n{n}\nhost: 127.0.0.1\nport: {port}\njetstream {{ store_dir: \"{files}\", max_file_store: 1GB }}\n{more}\n"
+        "server_name: n{n}\nhost: 127.0.0.1\nport: {port}\nhttp: 127.0.0.1:{monitor}\njetstream {{ store_dir: \"{files}\", max_file_store: 1GB }}\n{more}\n"
     );
     if let [_, _, ..] = routes {
         let others = routes
