@@ -8,7 +8,7 @@ use async_nats::jetstream::context::Context;
 use async_nats::jetstream::message::Message as Numbered;
 use async_nats::{Message, StatusCode, Subscriber, header};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -18,6 +18,9 @@ use tokio::time::timeout;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A consumer that says nothing for so long is gone with its node.
 const SILENCE: Duration = Duration::from_secs(4);
+/// How long making one may take. A cluster may place it on the node that it has just lost, which never answers; the next one is
+/// made elsewhere.
+const MAKING: Duration = Duration::from_secs(3);
 /// Messages that wait to be applied.
 pub(super) const QUEUE: usize = 1_024;
 
@@ -56,8 +59,13 @@ pub(super) async fn run(
                 continue;
             }
         }
+        // What was said before was said of the consumer before: it would end the new one, which is hard to get while a node is away.
+        let _ = reconnected.notified().now_or_never();
         let mut consumer = match Consumer::open(shared, received + 1).await {
-            Ok(consumer) => consumer,
+            Ok(consumer) => {
+                let _ = shared.reopen.notified().now_or_never();
+                consumer
+            }
             Err(why) => {
                 tracing::warn!(name: "store.tail", %why, "the stream cannot be read; trying again");
                 tokio::time::sleep(PAUSE).await;
@@ -114,7 +122,8 @@ impl Consumer {
             ..Config::default()
         };
         let made = shared.context.create_consumer_on_stream(config, STREAM);
-        made.await.map_err(failed)?;
+        let late = |_| failed("no consumer was made in time");
+        timeout(MAKING, made).await.map_err(late)?.map_err(failed)?;
         Ok(Self {
             context: shared.context.clone(),
             messages,
