@@ -3,7 +3,8 @@
 //!
 //! Invariant: an undo that was taken back itself counts for nothing. An undo whose input names more than the change, as
 //! an agent may write it, is not known here; its source refuses a second one. An undo of a source with change sets may
-//! leave files as the change left them: it counts where it changed as many files as the change.
+//! leave files as the change left them: it counts where it changed as many files as the change, and not where it was itself
+//! taken back in part, or perhaps.
 //!
 //! Must not know: what a source keeps.
 
@@ -14,11 +15,11 @@ use plexus_owner::{
     activity::{ActivityCall, ActivityRow},
     plan::Touched,
 };
-use plexus_protocol::{AuditId, CapabilityId, Digest, Verb, json};
+use plexus_protocol::{AuditId, CapabilityId, Digest, Effect, Verb, json};
 use plexus_record::Ledger;
 use plexus_sources::Registry;
 use plexus_trust::State as TrustState;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// The capability that takes changes back, of each source that has one.
 pub(super) type UndoCapabilities = HashMap<String, UndoCapability>;
@@ -28,6 +29,13 @@ pub(super) struct UndoCapability {
     pub(super) id: CapabilityId,
     /// Whether it takes all of a change back or nothing.
     pub(super) is_whole: bool,
+}
+
+impl UndoCapability {
+    /// Whether an undo that changed so many things took back all of a change of so many.
+    fn takes_all(&self, undone: usize, changed: usize) -> bool {
+        self.is_whole || (changed > 0 && undone == changed)
+    }
 }
 
 pub(super) fn capabilities(registry: &Registry, state: &TrustState) -> UndoCapabilities {
@@ -135,10 +143,10 @@ fn changed(touched: &[Touched]) -> impl Iterator<Item = &str> {
 /// Changes that were taken back, as far as they were met.
 struct UndoneChanges<'u> {
     undos: &'u UndoCapabilities,
-    /// By the undo and the digest of its input, how many things the newest one changed.
+    /// By the undo and the digest of its input, how many things the newest one changed; 0 where nobody knows.
     by: HashMap<(&'u CapabilityId, String), usize>,
-    /// Calls of which the owner found out that they happened as a whole.
-    settled: HashSet<AuditId>,
+    /// Calls of which the owner found out whether they happened; none that happened in part.
+    settled: HashMap<AuditId, bool>,
 }
 
 impl<'u> UndoneChanges<'u> {
@@ -146,7 +154,7 @@ impl<'u> UndoneChanges<'u> {
         Self {
             undos,
             by: HashMap::new(),
-            settled: HashSet::new(),
+            settled: HashMap::new(),
         }
     }
 
@@ -156,28 +164,37 @@ impl<'u> UndoneChanges<'u> {
         let Some(intent) = &detail.intent else {
             return;
         };
-        if detail.happened == Some(true) && !detail.in_part {
-            self.settled.insert(intent.clone());
+        if let Some(happened) = detail.happened.filter(|_| !detail.in_part) {
+            self.settled.insert(intent.clone(), happened);
         }
-        let is_done = match detail.went() {
-            OutcomeKind::Ok => true,
-            OutcomeKind::Unknown => self.settled.contains(intent),
-            OutcomeKind::Failed | OutcomeKind::Refused => false,
-        };
         let id = entry.capability_id.as_deref().unwrap_or_default();
         let Some((source, _)) = id.split_once('.') else {
             return;
         };
         let undo = self.undos.get(source).filter(|undo| undo.id.as_str() == id);
-        let name = detail.undo.as_deref().unwrap_or(intent.as_str());
         let (Some(undo), Some(input)) = (undo, &detail.input) else {
             return;
         };
         let touched = entry.touched().map_or(0, |touched| touched.len());
-        if detail.what() == "outcome" && is_done && !self.has(source, name, touched) {
-            let of_it = self.by.entry((&undo.id, input.to_string()));
-            of_it.or_insert(touched);
-        }
+        let in_doubt = (!undo.is_whole).then_some(0);
+        let counted = match (detail.went(), self.settled.get(intent), detail.effect) {
+            (OutcomeKind::Ok, ..) | (OutcomeKind::Unknown, Some(true), _) => Some(touched),
+            (OutcomeKind::Unknown, None, _) => in_doubt,
+            (OutcomeKind::Failed, _, Some(effect)) if effect != Effect::None => in_doubt,
+            _ => None,
+        };
+        let Some(counted) = counted.filter(|_| detail.what() == "outcome") else {
+            return;
+        };
+        let name = detail.undo.as_deref().unwrap_or(intent.as_str());
+        let counted = match self.undone_by(undo, name) {
+            Some(back) if undo.takes_all(back, touched) => return,
+            // A part of what it took back is there again.
+            Some(_) => 0,
+            None => counted,
+        };
+        let of_it = self.by.entry((&undo.id, input.to_string()));
+        of_it.or_insert(counted);
     }
 
     /// The change that an event tells, where its source can take it back and has not. An undo is none.
@@ -200,12 +217,16 @@ impl<'u> UndoneChanges<'u> {
 
     /// Whether the change of so many things that its source names so was taken back as a whole.
     fn has(&self, source: &str, name: &str, touched: usize) -> bool {
-        let Some(undo) = self.undos.get(source) else {
-            return false;
-        };
+        self.undos.get(source).is_some_and(|undo| {
+            let back = self.undone_by(undo, name);
+            back.is_some_and(|back| undo.takes_all(back, touched))
+        })
+    }
+
+    /// How many things the newest undo changed that names this change; 0 where nobody knows.
+    fn undone_by(&self, undo: &UndoCapability, name: &str) -> Option<usize> {
         let input = Digest::of(&json::canonical(&input_of(name)));
-        let back = self.by.get(&(&undo.id, input.to_string()));
-        back.is_some_and(|back| undo.is_whole || (touched > 0 && *back == touched))
+        self.by.get(&(&undo.id, input.to_string())).copied()
     }
 }
 
@@ -264,6 +285,39 @@ mod tests {
         note(&mut undone, NAMES[2], NAMES[1]);
         note(&mut undone, NAMES[1], NAMES[0]);
         assert!(!undone.has("notes", NAMES[0], 2));
+    }
+
+    #[test]
+    fn undo_taken_back_in_part_counts_for_nothing() {
+        let undos = undos(false);
+        let file = r#"{"kind":"file","id":"a","access":"write"}"#;
+        let two = format!(r#","touched":[{file},{file}]}}}}"#);
+        let counts = |newer: &[String]| {
+            let mut undone = UndoneChanges::new(&undos);
+            let undo = outcome(NAMES[1], "notes.undo", NAMES[0], "ok").replace("}}", &two);
+            for event in newer.iter().chain([&undo]) {
+                undone.note(&serde_json::from_str(event).unwrap());
+            }
+            undone.has("notes", NAMES[0], 2)
+        };
+        let back = |result| outcome(NAMES[2], "notes.undo", NAMES[1], result);
+        let in_part = back("failed").replace("}}", r#","effect":"partial"}}"#);
+        let settled = |happened| {
+            let of = NAMES[2];
+            format!(
+                r#"{{"detail":{{"event":"unknown.settle","intent":"{of}","happened":{happened}}}}}"#
+            )
+        };
+        // The answer of the first was lost: the log has none of its files.
+        for newer in [back("ok"), back("unknown"), in_part] {
+            assert!(!counts(&[newer]));
+        }
+        assert!(!counts(&[settled(true), back("unknown")]));
+        // The control: it was not taken back.
+        for newer in [back("failed"), back("refused")] {
+            assert!(counts(&[newer]));
+        }
+        assert!(counts(&[settled(false), back("unknown")]));
     }
 
     #[test]
