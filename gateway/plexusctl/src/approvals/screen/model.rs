@@ -104,6 +104,8 @@ pub(super) struct Model {
     pub(super) panel: Panel,
     /// The last thing to say.
     pub(super) note: Option<(Tone, String)>,
+    /// The note that goes with the next request.
+    over: Option<(Tone, String)>,
     /// How a request ended that was shown and waits no longer, until that is said.
     pub(super) ending: Option<(PendingId, String)>,
     /// Whether all agents are paused: what is approved is made when that ends.
@@ -137,6 +139,7 @@ impl Model {
             whole: false,
             panel: Panel::None,
             note: None,
+            over: None,
             ending: None,
             paused: false,
             lost: None,
@@ -171,11 +174,11 @@ impl Model {
         self.lost = None;
         self.planning = items.iter().any(plan::is_planning);
         let Some(before) = before else {
-            if !items.is_empty() {
-                // It was about a request that is over.
+            if !items.is_empty() && self.note == self.over {
                 self.note = None;
             }
             self.items = items;
+            self.mark_over();
             return self.give_way(0, now);
         };
         let id = &before.heading.pending_id;
@@ -221,8 +224,16 @@ impl Model {
                 }
                 self.give_way(self.at, now);
                 self.replaced = Some(now);
+                self.mark_over();
             }
         }
+    }
+
+    /// Once nothing waits, the note is about a request that is over and goes with the next one. A note that comes later was not
+    /// read yet, and one of a failure stays.
+    fn mark_over(&mut self) {
+        let note = self.note.clone();
+        self.over = note.filter(|(tone, _)| self.items.is_empty() && *tone == Tone::Fine);
     }
 
     /// A decision, or a wish to plan again, ended: with what to say, or with why it was not done.
@@ -692,6 +703,16 @@ mod tests {
         }
         model.load(vec![second()], read);
         assert_eq!(model.note, None);
+        // The control: one that came since, and one of a failure.
+        for (tone, said) in [(Tone::Fine, "approved"), (Tone::Wrong, "not known")] {
+            model.load(Vec::new(), read);
+            model.say(tone, said);
+            if tone == Tone::Wrong {
+                model.load(Vec::new(), read);
+            }
+            model.load(vec![second()], read);
+            assert_eq!(model.note, Some((tone, said.to_owned())));
+        }
     }
 
     #[test]
