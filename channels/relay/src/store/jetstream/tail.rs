@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(4);
 /// How long making one may take. A cluster may place it on the node that it has just lost, which never answers; the next one is
 /// made elsewhere.
-const MAKING: Duration = Duration::from_secs(3);
+const MAKING: Duration = Duration::from_secs(5);
 /// Messages that wait to be applied.
 pub(super) const QUEUE: usize = 1_024;
 
