@@ -1,6 +1,6 @@
 //! A home outlives the build that made it: what an earlier one wrote is read, what the owner granted goes on.
 
-use crate::house::{FIXTURE_READS, Workshop, report};
+use crate::house::{COUNT, FIXTURE_READS, Workshop, report};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{Agent, Builder, Folder, Gateway, Terminal, earlier, editions};
 use serde_json::{Value, json};
@@ -192,6 +192,34 @@ fn release(workshop: &mut Workshop, programs: &TempDir, edition: &str) {
 
 fn echo(workshop: &Workshop, agent: &Agent, input: Value) -> plexus_tests::Response {
     workshop.back(agent).invoke("fixture.echo", input)
+}
+
+/// Longer than a command pauses before it asks again.
+const AWAY: std::time::Duration = std::time::Duration::from_secs(4);
+
+/// An agent's command that waits for the owner goes on waiting while the gateway is away.
+#[test]
+fn command_that_waits_outlasts_a_restart() {
+    let mut workshop = Workshop::open();
+    let connected = workshop.owner().connect("coder", &[]);
+    let code = connected["code"].as_str().expect("a code");
+    let enrolled = workshop.gateway.plexus("coder", ["enroll", code]);
+    enrolled.expect_ok();
+    let call = workshop
+        .gateway
+        .plexus_command("coder", [COUNT, "line=one"]);
+    let mut waits = Terminal::start(&call, 120, 24);
+    waits.until_shows("waiting for the owner");
+    assert!(workshop.gateway.stop().success(), "a clean stop");
+    std::thread::sleep(AWAY);
+    workshop.gateway.start_again();
+    let owner = workshop.owner();
+    owner.approve(
+        owner.pending()[0]["pendingId"].as_str().expect("an id"),
+        "once",
+    );
+    assert!(waits.end().success(), "{}", waits.picture());
+    assert_eq!(workshop.effects(), ["one"]);
 }
 
 fn programs() -> TempDir {

@@ -169,7 +169,8 @@ pub(crate) async fn wait(
     }
 }
 
-/// One long poll of a status route. A lost connection or an ended session is mended once: items outlive both.
+/// One long poll of a status route. A lost connection or an ended session is mended once: items outlive both. A gateway that is
+/// away, as while it is upgraded, has `seconds` to come back.
 pub(crate) async fn poll(session: &mut Session, path: String, seconds: u64) -> Result<Reply, Stop> {
     let request = Request::get(path).within(Duration::from_secs(seconds) + SLACK);
     let mut mended = false;
@@ -186,9 +187,14 @@ pub(crate) async fn poll(session: &mut Session, path: String, seconds: u64) -> R
             Err(_) => {}
         }
         mended = true;
-        // Who is not let in again has not been told what became of it.
-        let again = session.reopen().await;
-        again.map_err(|again| again.done(Done::Unknown))?;
+        let lost = Instant::now();
+        while let Err(again) = session.reopen().await {
+            if again.code != "unreachable" || lost.elapsed().as_secs() >= seconds {
+                // Who is not let in again has not been told what became of it.
+                return Err(again.done(Done::Unknown));
+            }
+            sleep(PAUSE).await;
+        }
     }
 }
 

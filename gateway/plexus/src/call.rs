@@ -135,7 +135,8 @@ const fn shown<'a>(answer: &'a Answer, ended: &Result<CallOutput, Stop>) -> chat
 pub(crate) async fn go_on(settings: &Settings, said: &Continue) -> Result<Exit, Stop> {
     let stage = RefCell::new(CallStage::Opening);
     said.printing.check()?;
-    let ended = interruptible(settings, say(settings, said, &stage), &stage).await;
+    let say = Box::pin(say(settings, said, &stage));
+    let ended = interruptible(settings, say, &stage).await;
     if let Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) = &ended
         && answer.failure().is_none()
         && let Some(open) = answer
