@@ -3,7 +3,7 @@
 use crate::{
     connect, ended,
     integration::Installation,
-    owner::{Desk, Owner, each, or_near},
+    owner::{Desk, Owner, each, or_near, with_meant},
     standing,
     table::table,
 };
@@ -242,10 +242,8 @@ async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<Enrollment, Stop
     match all.iter().position(|one| one.agent_id == *agent) {
         Some(at) => Ok(all.swap_remove(at)),
         None => {
-            let unknown = unknown(agent);
             let ids = all.iter().map(|one| one.agent_id.as_str());
-            let why = unknown.why.clone() + &or_near(agent.as_str(), ids);
-            Err(Stop { why, ..unknown })
+            Err(with_meant(unknown(agent), &or_near(agent.as_str(), ids)))
         }
     }
 }
