@@ -185,7 +185,7 @@ pub enum Answer {
     Cancelled,
     /// What waits and what is under way, each the oldest first.
     Listed(Vec<Waiting>),
-    /// What the agent may see now.
+    /// The view that the agent has now.
     View(Arc<View>),
     /// It was refused, or could not be asked.
     Refused(Refusal),

@@ -54,7 +54,7 @@ pub struct ExtensionRow {
     /// What of it the owner is asked about, and agents do not see until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden: Vec<String>,
-    /// What a server has and does not lend.
+    /// Tools of a server that are not lent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,
 }

@@ -169,28 +169,28 @@ pub(crate) async fn wait(
     }
 }
 
-/// One long poll of a status route. A lost connection or an ended session is mended once: items outlive both. A gateway that is
+/// One long poll of a status route. A lost connection or an ended session is opened again once: items outlive both. A gateway that is
 /// away, as while it is upgraded, has `seconds` to come back.
 pub(crate) async fn poll(session: &mut Session, path: String, seconds: u64) -> Result<Reply, Stop> {
     let request = Request::get(path).within(Duration::from_secs(seconds) + SLACK);
-    let mut mended = false;
+    let mut reopened = false;
     loop {
         match session.send(request.clone()).await {
             Ok(reply) if reply.is_success() => return Ok(reply),
             Ok(reply) => {
                 let stop = refusal(&reply);
-                if mended || stop.code != "session_expired" {
+                if reopened || stop.code != "session_expired" {
                     return Err(stop);
                 }
             }
-            Err(failure) if mended => return Err(failure.into()),
+            Err(failure) if reopened => return Err(failure.into()),
             Err(_) => {}
         }
-        mended = true;
+        reopened = true;
         let lost = Instant::now();
         while let Err(again) = session.reopen().await {
             if again.code != "unreachable" || lost.elapsed().as_secs() >= seconds {
-                // Who is not let in again has not been told what became of it.
+                // An agent that is not let in again has not been told what became of it.
                 return Err(again.done(Done::Unknown));
             }
             sleep(PAUSE).await;

@@ -251,7 +251,7 @@ pub(crate) fn first_line(output: ChildStdout) -> (BufReader<ChildStdout>, String
     })
 }
 
-/// What is said until nobody is left who could say something.
+/// The rest of an output, until nobody is left who could write to it.
 pub(crate) fn rest(mut output: BufReader<ChildStdout>) -> String {
     within(PATIENCE, "the end of an output", move || {
         let mut rest = String::new();

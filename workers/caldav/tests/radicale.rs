@@ -28,7 +28,7 @@ pub(crate) struct Radicale {
     folder: tempfile::TempDir,
     pub(crate) port: u16,
     authority: Option<PathBuf>,
-    /// What it wrote in its log since it served.
+    /// The lines of its log since it served.
     log: Mutex<Receiver<String>>,
 }
 

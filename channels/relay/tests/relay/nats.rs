@@ -19,7 +19,7 @@ const TRIES: usize = 20;
 struct Node {
     child: Option<Child>,
     port: u16,
-    /// Where it says over HTTP how it is.
+    /// Its port for HTTP, over which it says how it is.
     monitor: u16,
 }
 
@@ -109,8 +109,8 @@ impl Nats {
         until_true("the ports of nats-server", || self.run(n));
     }
 
-    /// Waits until a node of a cluster has all that the others have. Where another is killed before, two of three are lost, and
-    /// the one that stays may elect nobody.
+    /// Waits until a node of a cluster has all that the others have. If another is killed before, two of three are lost, and the
+    /// one that stays may elect nobody.
     pub(crate) fn catch_up(&self, n: usize) {
         until_true("nats-server has caught up", || {
             let asked = TcpStream::connect(("127.0.0.1", self.nodes[n].monitor));

@@ -231,7 +231,7 @@ async fn listed(pool: &Pool) -> Answer {
     }
 }
 
-/// What this agent may see now.
+/// The view that this agent has now.
 pub(super) async fn refresh(pool: &Pool) -> Answer {
     match manifest(pool).await {
         Ok(view) => Answer::View(view.into()),

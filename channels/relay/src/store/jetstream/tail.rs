@@ -59,7 +59,7 @@ pub(super) async fn run(
                 continue;
             }
         }
-        // What was said before was said of the consumer before: it would end the new one, which is hard to get while a node is away.
+        // An earlier notice is about the consumer before: it would end the new one, which is hard to get while a node is away.
         let _ = reconnected.notified().now_or_never();
         let mut consumer = match Consumer::open(shared, received + 1).await {
             Ok(consumer) => {
