@@ -102,7 +102,7 @@ fn hidden_notes_do_not_exist() {
     let asks = one.invoke(VAULT_READ, json!({"path": "Open.md"}));
     asks.expect_error(401, "approval_required");
     // At a terminal its card is shown first, and the question is about that card.
-    for (answer, decides) in [("n", false), ("\u{3}", false), ("y", true)] {
+    for (keys, decides) in [("n\r", false), ("\u{3}", false), ("y\r", true)] {
         let resume = house.gateway.on_terminal(["sources", "resume", "obsidian"]);
         let mut terminal = Terminal::start(&resume, 100, 60);
         terminal.until_shows("[y/N]");
@@ -112,11 +112,11 @@ fn hidden_notes_do_not_exist() {
         assert_lacks(&terminal.picture(), "what its worker may reach");
         // Nobody reads a card faster.
         sleep(Duration::from_millis(400));
-        terminal.keys(&format!("{answer}\r"));
+        terminal.keys(keys);
         assert_eq!(terminal.end().success(), decides, "{}", terminal.picture());
         let picture = terminal.picture();
-        match answer {
-            "n" => {
+        match keys {
+            "n\r" => {
                 assert_contains(&picture, "you did not confirm; the request still waits");
                 let denies = "to deny it (its 2 grants on obsidian are revoked)";
                 assert_contains(&picture, denies);

@@ -122,7 +122,8 @@ fn unless_ended<T>(undone: &'static str, shown: Option<Termios>, asks: impl FnOn
     let is_answered = Arc::clone(&is_over);
     let watcher = thread::spawn(move || {
         let signal = ends.wait();
-        if is_answered.swap(true, Ordering::Relaxed) {
+        // An answer right after a signal is none.
+        if signal == Ok(WAKES) && is_answered.load(Ordering::Relaxed) {
             return;
         }
         if let Some(shown) = shown {
@@ -135,11 +136,11 @@ fn unless_ended<T>(undone: &'static str, shown: Option<Termios>, asks: impl FnOn
         process::exit(INTERRUPTED)
     });
     let answer = asks();
-    if !is_over.swap(true, Ordering::Relaxed) {
-        let _ = pthread_kill(watcher.as_pthread_t(), WAKES);
-    }
+    is_over.store(true, Ordering::Relaxed);
+    let _ = pthread_kill(watcher.as_pthread_t(), WAKES);
     // Where a signal came first, this does not return.
     let _ = watcher.join();
+    // One that waits still ends the command here.
     let _ = before.thread_set_mask();
     answer
 }
