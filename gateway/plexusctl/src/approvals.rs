@@ -10,7 +10,7 @@ mod screen;
 mod watch;
 
 use crate::{
-    owner::{Desk, Owner, SHORTEST},
+    owner::{Desk, Owner, SHORTEST, whole_or_asked},
     pause, prompt,
     table::table,
     terms::Terms,
@@ -206,7 +206,10 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
 /// Shows one card, asks, and approves it.
 async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
     desk.ask_for_person::<Decide>()?;
-    named_whole_or_asked(desk, &approve)?;
+    let is_whole = |name: &String| PendingId::parse(name).is_ok();
+    let is_whole = approve.item.as_ref().is_some_and(is_whole);
+    let is_asked = desk.asks(approve.yes);
+    whole_or_asked(is_whole, is_asked, "a request", "plexusctl approvals list")?;
     let mut owner = desk.open().await?;
     let found = find(&mut owner, approve.item.as_deref()).await?;
     let found = decide::planned(&mut owner, found).await?;
@@ -373,18 +376,6 @@ async fn kept(owner: &mut Owner, name: &str, none: Stop) -> Stop {
     match listed.and_then(|listed| listed.kept).as_deref() {
         Some([only]) => decide::ending(owner, only).await,
         _ => none,
-    }
-}
-
-/// What is approved is named by its whole id, or shown to a person who is asked then.
-fn named_whole_or_asked(desk: &Desk, approve: &Approve) -> Result<(), Stop> {
-    let is_whole = |name: &String| PendingId::parse(name).is_ok();
-    match approve.item.as_ref().is_some_and(is_whole) || desk.asks(approve.yes) {
-        true => Ok(()),
-        false => Err(Stop::usage(
-            "where nobody is asked, a request is approved by its whole id only",
-        )
-        .next("plexusctl approvals list")),
     }
 }
 

@@ -228,6 +228,22 @@ pub(crate) fn check_id(id: &str, what: &str, list: &str) -> Result<(), Stop> {
     }
 }
 
+/// Holds that what is decided is named by its whole id, or shown to a person who is asked then.
+pub(crate) fn whole_or_asked(
+    is_whole: bool,
+    is_asked: bool,
+    what: &str,
+    list: &str,
+) -> Result<(), Stop> {
+    match is_whole || is_asked {
+        true => Ok(()),
+        false => {
+            let why = format!("where nobody is asked, {what} is named by its whole id only");
+            Err(Stop::usage(why).next(list))
+        }
+    }
+}
+
 /// The fewest characters of an id's number that stand for it.
 pub(crate) const SHORTEST: usize = 6;
 

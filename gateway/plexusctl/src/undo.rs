@@ -4,17 +4,17 @@ use crate::{
     activity::Activity,
     diff::Page,
     moment,
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, whole_id, whole_or_asked},
     prompt::{NAMED, confirm},
     table::table,
 };
 use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    activity::{self, ActivityKind, ActivityRow, CallBasis, OnlyActivity},
+    activity::{self, ActivityCall, ActivityKind, ActivityRow, CallBasis, OnlyActivity},
     undo::{Show, TakeBack, UndoPlan},
 };
-use plexus_protocol::{AuditId, PendingId, RunId};
+use plexus_protocol::{AuditId, PendingId, RunId, id::has_id_form};
 use serde::Serialize;
 use std::{path::Path, str::FromStr};
 
@@ -22,13 +22,15 @@ use std::{path::Path, str::FromStr};
 const SHOWN: usize = 10;
 /// Of how many changes these are chosen: not every one can be taken back.
 const LOOKED_AT: u64 = 100;
+/// The command that lists them.
+const LIST: &str = "plexusctl undo";
 
 /// Which effect.
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").args(["audit_id", "path"])))]
 pub(crate) struct Undo {
-    /// Audit id of the effect, or of its outcome; or the request or the run that it was approved as [default: show what can be
-    /// undone]
+    /// Audit id of the effect, or of its outcome; or the request or the run that it was approved as; where you are asked, six
+    /// characters of its number are enough [default: show what can be undone]
     audit_id: Option<EffectName>,
     /// The last effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
@@ -48,17 +50,26 @@ enum EffectName {
     Event(AuditId),
     /// The item whose approval it was made by.
     Item(PendingId),
+    /// The beginning of one of these ids.
+    Beginning(String),
 }
 
 impl FromStr for EffectName {
     type Err = &'static str;
     fn from_str(typed: &str) -> Result<Self, Self::Err> {
         let run = RunId::parse(typed).map(|run| run.item());
-        match run.or_else(|_| PendingId::parse(typed)) {
-            Ok(item) => Ok(Self::Item(item)),
-            Err(_) => AuditId::parse(typed).map(Self::Event).map_err(|_| {
-                "write a whole id of an effect (evt_…), a request (pend_…) or a run (run_…); plexusctl undo lists them"
-            }),
+        if let Ok(item) = run.or_else(|_| PendingId::parse(typed)) {
+            return Ok(Self::Item(item));
+        }
+        if let Ok(id) = AuditId::parse(typed) {
+            return Ok(Self::Event(id));
+        }
+        let mut kinds = ["evt_", "pend_", "run_", ""].into_iter();
+        match kinds.any(|kind| has_id_form(typed, kind)) {
+            true => Ok(Self::Beginning(typed.replacen("run_", "pend_", 1))),
+            false => Err(
+                "write an id of an effect (evt_…), a request (pend_…) or a run (run_…); plexusctl undo lists them",
+            ),
         }
     }
 }
@@ -69,19 +80,20 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
         return show(desk).await;
     }
     desk.ask_for_person::<TakeBack>()?;
+    let is_whole = !matches!(undo.audit_id, Some(EffectName::Beginning(_)));
+    whole_or_asked(is_whole, desk.can_ask() && !undo.yes, "an effect", LIST)?;
     let mut owner = desk.open().await?;
-    let named = undo.path.clone();
+    let thing = undo.path.clone();
     let id = match (undo.audit_id, undo.path) {
-        (None, Some(path)) => newest(&mut owner, path).await?,
-        (Some(EffectName::Item(item)), _) => approved_as(&mut owner, &item).await?,
         (Some(EffectName::Event(id)), _) => id.to_string(),
-        (None, None) => String::new(),
+        (Some(name), _) => named(&undoable(&mut owner).await?, name)?,
+        (None, path) => newest(&mut owner, path.unwrap_or_default()).await?,
     };
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
         let rest = format!("plexusctl undo --all {}", plan.intent);
         let mut page = page(&plan, (!undo.all).then_some(&*rest));
-        let beside = named.and_then(|thing| beside(&plan, &thing));
+        let beside = thing.and_then(|thing| beside(&plan, &thing));
         beside.into_iter().for_each(|line| page.say(line));
         page.print()?;
     }
@@ -137,7 +149,7 @@ async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
         let names = text::listed(names, ", ");
         why.push_str(&format!("; recorded names like it: {names}"));
     }
-    Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl undo"))
+    Err(Stop::new(Exit::Failed, "not_found", why).next(LIST))
 }
 
 /// Effects that their sources can take back, the newest first.
@@ -157,15 +169,44 @@ async fn undoable(owner: &mut Owner) -> Result<Vec<ActivityRow>, Stop> {
     Ok(calls)
 }
 
-/// The last effect that this item's approval made and that can be taken back.
-async fn approved_as(owner: &mut Owner, item: &PendingId) -> Result<String, Stop> {
-    let calls = undoable(owner).await?;
-    let is_of_it = |basis: &CallBasis| match basis {
-        CallBasis::Item(id) | CallBasis::Bounded(id) => id == item.as_str(),
-        CallBasis::Grant(_) => false,
+/// The one of these effects that was named.
+fn named(calls: &[ActivityRow], name: EffectName) -> Result<String, Stop> {
+    let name = match name {
+        EffectName::Beginning(typed) => begun(calls, &typed)?,
+        whole => whole,
     };
+    match name {
+        EffectName::Event(id) => Ok(id.to_string()),
+        EffectName::Item(item) => approved_as(calls, item.as_str()),
+        EffectName::Beginning(typed) => {
+            let why = format!(
+                "of the newest {LOOKED_AT} changes, none that begins with {typed:?} can be taken back"
+            );
+            Err(Stop::new(Exit::Failed, "not_found", why).next(LIST))
+        }
+    }
+}
+
+/// The whole name whose beginning was typed; what was typed if it begins none.
+fn begun(calls: &[ActivityRow], typed: &str) -> Result<EffectName, Stop> {
+    let events = calls.iter().map(|row| &*row.call().audit_id);
+    let items = calls.iter().filter_map(|row| item_of(row.call()));
+    let whole = whole_id(typed, events.chain(items), "effect", LIST)?;
+    whole.parse().map_err(Stop::usage)
+}
+
+/// The item by whose approval a call was made.
+fn item_of(call: &ActivityCall) -> Option<&str> {
+    match call.basis.as_ref()? {
+        CallBasis::Item(id) | CallBasis::Bounded(id) => Some(id),
+        CallBasis::Grant(_) => None,
+    }
+}
+
+/// The last of these effects that this item's approval made.
+fn approved_as(calls: &[ActivityRow], item: &str) -> Result<String, Stop> {
     let mut calls = calls.iter().map(ActivityRow::call);
-    let made = calls.find(|call| call.basis.as_ref().is_some_and(is_of_it));
+    let made = calls.find(|call| item_of(call) == Some(item));
     made.map(|call| call.audit_id.clone()).ok_or_else(|| {
         let why = format!(
             "of the newest {LOOKED_AT} changes, none that was approved as {item} can be taken back"
@@ -260,7 +301,7 @@ mod tests {
 
     #[test]
     fn earlier_effects_are_said_to_be_left_out() {
-        let calls = [ActivityRow::new(activity::ActivityCall::default())];
+        let calls = [ActivityRow::new(ActivityCall::default())];
         let earlier = "\n(earlier ones are not shown: plexusctl undo --path THING)\n";
         assert!(as_text(&calls, true).contains(earlier));
         assert!(!as_text(&calls, false).contains("earlier"));
@@ -273,9 +314,36 @@ mod tests {
         assert!(matches!(read("evt"), Ok(EffectName::Event(_))));
         assert!(matches!(read("pend"), Ok(EffectName::Item(_))));
         assert!(matches!(read("run"), Ok(EffectName::Item(_))));
+        let begins = "run_01980000".parse::<EffectName>();
+        assert!(matches!(begins, Ok(EffectName::Beginning(typed)) if typed == "pend_01980000"));
         // A change set is undone by the effect that applied it.
         let why = read("cs").err().unwrap_or_default();
         assert!(why.contains("pend_…") && why.contains("plexusctl undo"));
+    }
+
+    #[test]
+    fn six_characters_name_an_effect_or_its_request() {
+        const EVENT: &str = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+        const ITEM: &str = "pend_01980000-0000-7000-8000-000000000000";
+        let call = ActivityCall {
+            audit_id: EVENT.to_owned(),
+            basis: Some(CallBasis::Item(ITEM.to_owned())),
+            ..ActivityCall::default()
+        };
+        let calls = [ActivityRow::new(call)];
+        let found = |typed: &str| named(&calls, typed.parse().unwrap());
+        for typed in [
+            "evt_00000000-004c",
+            "00000000",
+            "pend_019800",
+            "run_019800",
+            "019800",
+            ITEM,
+        ] {
+            assert_eq!(found(typed).unwrap(), EVENT, "{typed}");
+        }
+        assert_eq!(found("01980").unwrap_err().exit, Exit::Usage);
+        assert_eq!(found("evt_019800").unwrap_err().code, "not_found");
     }
 
     #[test]

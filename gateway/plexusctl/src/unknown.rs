@@ -3,7 +3,7 @@
 
 use crate::{
     changes::applied,
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, check_id, whole_id},
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, span, text};
@@ -14,6 +14,9 @@ use plexus_owner::{
     unsettled::{self, Settle, Unsettled, UnsettledRow},
 };
 use plexus_protocol::{AuditId, Timestamp, words};
+
+/// The command that shows the ids.
+const LIST: &str = "plexusctl unknown";
 
 /// Calls without a known end.
 #[derive(Args)]
@@ -26,8 +29,8 @@ pub(crate) struct Unknown {
 enum Act {
     /// Show each: what is known, where to look, how to settle it
     List {
-        /// Only this one
-        event: Option<AuditId>,
+        /// Only this one; enough characters of its id to name it
+        event: Option<String>,
     },
     /// Record what you found; the same call is then no longer blocked
     Settle {
@@ -58,7 +61,7 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
     match unknown.act.unwrap_or(Act::List { event: None }) {
         Act::List { event } => {
             let mut owner = desk.open().await?;
-            let calls = find(&mut owner, event.as_ref()).await?;
+            let calls = find(&mut owner, event.as_deref()).await?;
             let sources = owner.call(&sources::List {}).await?.sources;
             let made = change_sets(&mut owner, &calls.unsettled).await;
             desk.show(&calls, || {
@@ -89,12 +92,15 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
     }
 }
 
-async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Unsettled, Stop> {
+async fn find(owner: &mut Owner, event: Option<&str>) -> Result<Unsettled, Stop> {
     let mut reply = owner.call(&unsettled::List {}).await?;
     let Some(event) = event else {
         return Ok(reply);
     };
-    reply.unsettled.retain(|row| row.call.audit_id == *event);
+    check_id(event, "call", LIST)?;
+    let ids = reply.unsettled.iter().map(|row| row.call.audit_id.as_str());
+    let event = whole_id(event, ids, "call", LIST)?;
+    reply.unsettled.retain(|row| row.call.audit_id.as_str() == event);
     if reply.unsettled.is_empty() {
         let why = format!("{event} is not, or no longer, unknown");
         return Err(
