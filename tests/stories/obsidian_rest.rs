@@ -3,7 +3,7 @@
 
 pub(crate) mod app;
 
-use app::plugin::{KEY, Plugin};
+use app::plugin::{KEY, Plugin, error};
 use app::{fingerprint, tls};
 use plexus_protocol::Digest;
 use plexus_tests::texts::{assert_contains, assert_lacks};
@@ -266,6 +266,34 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     let undone = agent.must_approved(&owner, UNDO, input);
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(desk.app.text("Inbox/new & odd #1.md"), None);
+}
+
+/// The app answered nothing more once the change was there; the owner says that it happened, and takes it back.
+#[test]
+fn write_that_the_owner_settled_is_taken_back() {
+    let desk = Desk::pinned();
+    let agent = desk.agent(&[READ]);
+    let input = json!({"path": "Log.md", "content": "two"});
+    let item = agent.must_ask(WRITE, input.clone());
+    desk.gateway.owner().approve(&item, "once");
+    let app = desk.app.clone();
+    desk.app.set_script(move |_, _| {
+        let asked = app.asked();
+        let has_arrived = asked.iter().any(|request| request.starts_with("PUT"));
+        has_arrived.then(|| error(50310, "busy"))
+    });
+    let lost = agent.invoke(WRITE, input);
+    assert_eq!(lost.at("/error/effect"), "unknown", "{lost}");
+    let event = lost.text_at("/auditId");
+    desk.app.set_script(|_, _| None);
+    desk.app.put("Log.md", "two");
+    let settled = desk
+        .gateway
+        .cli(["unknown", "settle", event.as_str(), "--happened"]);
+    let undo = format!("to take it back: plexusctl undo {event}");
+    assert_contains(settled.expect_ok(), &undo);
+    desk.gateway.must_cli(["undo", event.as_str(), "--yes"]);
+    assert_eq!(desk.app.text("Log.md").as_deref(), Some("- one"));
 }
 
 #[test]

@@ -141,6 +141,18 @@ impl Kernel {
         (manifest.undo.is_some() && is_change).then(|| intent.to_string())
     }
 
+    /// By which id an effect is taken back that happened, as the owner has found. Its source looks again, and can take back
+    /// what it finds now; none where it finds none.
+    pub async fn undo_of_found(
+        &self,
+        capability: &CapabilityId,
+        intent: &AuditId,
+    ) -> Option<String> {
+        let undo = self.undo_of_lost(capability, intent)?;
+        let found = self.settled(intent, capability).await;
+        (found == OutcomeKind::Ok).then_some(undo)
+    }
+
     /// Asks the worker's own store what became of an effect.
     async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
         let Some(entry) = self.catalogue.load().get(capability).cloned() else {

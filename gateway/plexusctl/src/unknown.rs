@@ -86,7 +86,10 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
                     }
                     (false, _) => "it did not happen; the agent may ask for it again",
                 };
-                format!("recorded: {said}")
+                let undo = reply.undo.as_ref().map_or_else(String::new, |id| {
+                    format!("\nto take it back: plexusctl undo {}", text::line(id))
+                });
+                format!("recorded: {said}{undo}")
             })
         }
     }

@@ -1082,7 +1082,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     let place = Place::with(|asked| {
         (asked.method == "POST")
             .then(|| Answer::Json(200, json!({"ok": true, "paused": true, "changed": true, "auditId": "", "inFlight": [EVENT],
-                "id": "w", "resumed": true, "pendingId": ITEM, "intent": EVENT, "happened": true})))
+                "id": "w", "resumed": true, "pendingId": ITEM, "intent": EVENT, "happened": true, "undo": EVENT})))
             .or_else(|| {
                 (asked.path == "/admin/api/pending")
                     .then(|| Answer::Json(200, json!({"pending": [item(ITEM)]})))
@@ -1109,6 +1109,9 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
         assert_eq!((&act.path, &act.body), (&path, &body), "{line:?}");
     }
     assert!(place.owner(&["pause"]).out.contains(EVENT));
+    let settled = place.owner(&["unknown", "settle", EVENT, "--happened"]);
+    let undo = format!("to take it back: plexusctl undo {EVENT}");
+    assert!(settled.out.contains(&undo), "{settled:?}");
     // Which of the three is said, not assumed.
     place.owner(&["unknown", "settle", EVENT]).ends(64);
 }

@@ -78,22 +78,30 @@ async fn settle(desk: Arc<Desk>, acting: Acting, call: Settle) -> Result<Settlem
     let (happened, in_part) = (call.happened, call.in_part);
     let intent = AuditId::parse(&call.id).map_err(|_| Refusal::NoSuchIntent)?;
     let state = desk.ledger.snapshot();
-    let of = state
-        .agents
-        .values()
-        .find(|agent| agent.unknown.values().any(|unknown| unknown.names(&intent)));
+    let of = state.agents.values().find_map(|agent| {
+        let mut unknown = agent.unknown.iter();
+        let ((capability, _), _) = unknown.find(|(_, unknown)| unknown.names(&intent))?;
+        Some((agent.id.clone(), capability.clone()))
+    });
+    let (agent, capability) = of.ok_or(Refusal::NoSuchIntent)?;
     let command = Command::SettleUnknown {
-        agent: of.ok_or(Refusal::NoSuchIntent)?.id.clone(),
+        agent,
         intent: intent.clone(),
         happened,
         in_part,
     };
     let receipt = act(&desk, &acting, command).await?;
+    let kernel = &desk.edge.kernel;
+    let undo = match happened && !in_part {
+        true => kernel.undo_of_found(&capability, &intent).await,
+        false => None,
+    };
     Ok(Settlement {
         ok: Done,
         intent,
         happened,
         in_part,
         audit_id: event_of(&receipt),
+        undo,
     })
 }
