@@ -51,6 +51,28 @@ impl Stop {
         Self::new(Exit::Usage, "usage", why).next("`--help` after the command says how it is typed")
     }
 
+    /// The parser of a command line refuses it: `told` has the error, tips, and how the command is typed.
+    #[must_use]
+    pub fn command_line(told: &str) -> Self {
+        let (mut why, mut usage) = (String::new(), None);
+        for part in told.split("\n\n") {
+            let words: Vec<_> = part.split_whitespace().collect();
+            let words = words.join(" ");
+            if let Some(typed) = words.strip_prefix("Usage: ") {
+                usage = Some(format!("it is typed so: {typed}"));
+            } else if let Some(error) = words.strip_prefix("error: ") {
+                why = error.to_owned();
+            } else if let Some(tip) = words.strip_prefix("tip: ") {
+                why.push_str(&format!("; {tip}"));
+            }
+        }
+        let stop = Self::usage(why);
+        match usage {
+            Some(usage) => stop.next(usage),
+            None => stop,
+        }
+    }
+
     /// A file or folder that the command line names cannot be used as it is.
     #[must_use]
     pub fn path(path: &Path, error: &io::Error) -> Self {
@@ -250,6 +272,22 @@ mod tests {
         assert_eq!(line.exit, Exit::Usage);
         let whole = Stop::content(path, "it has more than 1 MiB");
         assert_eq!(whole.next, "correct box.json, or name another file");
+    }
+
+    #[test]
+    fn parser_of_a_line_answers_three_questions() {
+        let told = "error: unexpected argument '--wiat' found\n\n  tip: a similar argument exists: '--wait'\n\n\
+                    Usage: plexus call [OPTIONS] <CAPABILITY>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            Stop::command_line(told).to_string(),
+            "stopped: usage\ndone: nothing was done\n\
+             why: unexpected argument '--wiat' found; a similar argument exists: '--wait'\n\
+             next: it is typed so: plexus call [OPTIONS] <CAPABILITY>"
+        );
+        let several = "error: the following required arguments were not provided:\n  <A>\n  <B>\n\nFor more";
+        let stop = Stop::command_line(several);
+        assert_eq!(stop.why, "the following required arguments were not provided: <A> <B>");
+        assert_eq!(stop.next, Stop::usage("").next);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     settings::{MAX_WAIT_S, Settings, Target},
     watch, whoami,
 };
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use plexus_client::{Exit, Stop, out, read_help, span, text};
 use plexus_protocol::{CapabilityId, RunId};
 use std::ffi::OsString;
@@ -190,8 +190,14 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
     };
     let (command, target) = words(line).map_err(|ended| match ended {
         LineError::Clap(error) => {
-            // A closed terminal is no reason to fail differently.
-            let _ = error.print();
+            let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if is_help || !error.use_stderr() {
+                // A closed terminal is no reason to fail differently.
+                let _ = error.print();
+            } else {
+                let stop = Stop::command_line(&error.render().to_string());
+                out::say(&stop.to_string());
+            }
             if error.use_stderr() {
                 Exit::Usage
             } else {

@@ -314,6 +314,8 @@ fn exit_statuses_before_a_call() {
     ] {
         enrolled.at(&stub, usage).ends(64);
     }
+    let wrong = enrolled.at(&stub, &["notes.read", "--wait", "90001", "a"]);
+    wrong.says("stopped: usage\ndone: nothing was done\nwhy: invalid value '90001' for '--wait");
     for good in [
         &["--help"][..],
         &["--version"],

@@ -6,9 +6,14 @@ use crate::{
     console, disconnect, doctor, explain, exposure, extension, grants, key, lend, logs, mcp,
     network, notify,
     owner::{Desk, each},
-    pause, release, review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
+    pause, release, review,
+    screen::lines::laid,
+    service, sources, status, tokens, undo, uninstall, unknown, upgrade,
 };
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use plexus_client::{Exit, Home, Stop, out, read_help, shell::quote, text};
 use std::{
     ffi::{OsStr, OsString},
@@ -148,15 +153,50 @@ enum Command {
 
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    Cli::try_parse_from(read_help(line)).map_err(|error| {
-        // A closed terminal is no reason to fail differently.
-        let _ = error.print();
+    let line = read_help(line);
+    Cli::try_parse_from(&line).map_err(|error| {
+        let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if is_help || !error.use_stderr() {
+            // A closed terminal is no reason to fail differently.
+            let _ = error.print();
+        } else {
+            let mut stop = Stop::command_line(&error.render().to_string());
+            if let Some(list) = list_of(&error, &line) {
+                stop.next = format!("{list}; {}", stop.next);
+            }
+            out::say(&laid(&stop.to_string()));
+        }
         if error.use_stderr() {
             Exit::Usage
         } else {
             Exit::Ok
         }
     })
+}
+
+/// Arguments that the list of their group of commands shows.
+const LISTED: [&str; 6] = [
+    "<ITEM>",
+    "<CALL>",
+    "<CHANGE_SET>",
+    "<EVENT>",
+    "<CHANNEL>",
+    "<SOURCE>",
+];
+
+/// The command that lists the ids of which a line lacks one.
+fn list_of(error: &clap::Error, line: &[OsString]) -> Option<String> {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let missing = missing.first()?.trim_end_matches('.');
+    let grammar = Cli::command();
+    let mut words = line.iter().skip(1);
+    let group = words.find_map(|word| grammar.find_subcommand(word))?;
+    let name = group.get_name();
+    let is_id = LISTED.contains(&missing) || (missing, name) == ("<AGENT>", "agents");
+    let is_listed = is_id && group.find_subcommand("list").is_some();
+    is_listed.then(|| format!("plexusctl {name} list"))
 }
 
 impl Cli {

@@ -316,6 +316,19 @@ fn no_gateway_no_key_no_permission() {
         .run(&["sources", "set", "cal"])
         .ends(64)
         .says("set [OPTIONS] <SOURCE> <FIELD=VALUE|");
+    // An id that is missing is found in the list.
+    for (line, list) in [
+        (["approvals", "plan"], "approvals"),
+        (["calls", "stop"], "calls"),
+        (["changes", "drop"], "changes"),
+        (["sources", "disable"], "sources"),
+        (["agents", "show"], "agents"),
+    ] {
+        let next = format!("\nnext: plexusctl {list} list; it is typed so: ");
+        place.run(&line).ends(64).says(&next);
+    }
+    let mistyped = place.run(&["status", "--jsn"]).ends(64);
+    mistyped.says("stopped: usage\ndone: nothing was done\nwhy: unexpected argument '--jsn' found");
     let help = place.run(&["status", "--help"]).out;
     assert!(
         help.contains("Exit status 1: something needs you"),
