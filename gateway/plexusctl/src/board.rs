@@ -3,7 +3,8 @@
 use crate::{
     approvals, calls,
     changes::{applied, counts},
-    owner::{Desk, check_id, whole_id},
+    owner::{Desk, Owner, check_id, whole_id},
+    sources::of_source,
     table::table_of_words,
 };
 use clap::Args;
@@ -67,7 +68,10 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let id = named(desk, id).await?;
     let source = board.source;
     if board.stop {
-        let reply = desk.open().await?.call(&StopBoard { id, source }).await?;
+        let mut owner = desk.open().await?;
+        let named = source.clone();
+        let reply = owner.call(&StopBoard { id, source }).await;
+        let reply = of_named(&mut owner, named.as_ref(), reply).await?;
         return desk.show(&reply, || calls::ended(&reply.conversation, "run"));
     }
     let asked = Show { id, source };
@@ -118,6 +122,18 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
+/// What was answered; where it is a refusal and there is no such source, so much.
+async fn of_named<T>(
+    owner: &mut Owner,
+    source: Option<&SourceId>,
+    reply: Result<T, Stop>,
+) -> Result<T, Stop> {
+    match source {
+        Some(source) => of_source(owner, source, reply).await,
+        None => reply,
+    }
+}
+
 /// A board, with what else there is about it.
 #[derive(PartialEq, Serialize)]
 struct BoardView {
@@ -143,7 +159,10 @@ struct Waiting {
 
 async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
     let mut owner = desk.open().await?;
-    let board = owner.call(asked).await?.board;
+    let shown = owner.call(asked).await;
+    let board = of_named(&mut owner, asked.source.as_ref(), shown)
+        .await?
+        .board;
     let pending = approvals::pending(&mut owner).await?;
     let waits = pending.into_iter().map(|item| Waiting {
         pending_id: item.heading.pending_id.into(),

@@ -4,7 +4,7 @@ mod surface;
 
 use crate::{
     mcp,
-    owner::{Desk, or_near, with_meant},
+    owner::{Desk, or_meant},
     prompt,
     sources::{confirm_removal, ended_since, heard_open_on, secret},
     table::table,
@@ -162,7 +162,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
         Act::Show { name } => {
             let id = name.to_string();
             let shown = desk.open().await?.call(&extensions::Show { id }).await;
-            match or_meant(desk, &name, shown).await? {
+            match or_meant(&name, shown, installed(desk)).await? {
                 InstalledExtension::Declared(agreed) => desk.show(&agreed, || {
                     surface::surface_lines(&agreed.surface, Some(&agreed.changes))
                 }),
@@ -206,7 +206,8 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             if !reply.known {
                 let why = format!("there is no extension {name}");
                 let stop = Stop::new(Exit::Failed, "not_found", why);
-                return or_meant(desk, &name, Err(stop.next("plexusctl extension list"))).await;
+                let stop = stop.next("plexusctl extension list");
+                return or_meant(&name, Err(stop), installed(desk)).await;
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
@@ -217,24 +218,10 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
     }
 }
 
-/// Says of a call that was refused because nothing is installed as `name` which extension or server may have been meant.
-pub(crate) async fn or_meant<T>(
-    desk: &Desk,
-    name: &SourceId,
-    reply: Result<T, Stop>,
-) -> Result<T, Stop> {
-    let refused = match reply {
-        Err(refused) if refused.code == "not_found" => refused,
-        reply => return reply,
-    };
-    let Ok(mut owner) = desk.open().await else {
-        return Err(refused);
-    };
-    let Ok(all) = owner.call(&List {}).await else {
-        return Err(refused);
-    };
-    let names = all.extensions.iter().map(|row| row.name.as_str());
-    Err(with_meant(refused, &or_near(name.as_str(), names)))
+/// The names of the extensions and servers that are installed.
+pub(crate) async fn installed(desk: &Desk) -> Result<Vec<String>, Stop> {
+    let all = desk.open().await?.call(&List {}).await?.extensions;
+    Ok(all.into_iter().map(|row| row.name).collect())
 }
 
 /// All that it is and may reach; of an MCP server what `mcp add` shows.

@@ -2,7 +2,7 @@
 
 use crate::{
     agents,
-    owner::{Desk, Owner, or_near, with_meant},
+    owner::{Desk, Owner, or_meant},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -55,10 +55,8 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
         (Some(Act::End { source }), ..) => {
             let id = source.to_string();
             let mut owner = desk.open().await?;
-            let reply = match owner.call(&End { id }).await {
-                Err(refused) => return Err(meant(&mut owner, &source, refused).await),
-                reply => reply?,
-            };
+            let reply = owner.call(&End { id }).await;
+            let reply = or_meant(&source, reply, lent_now(&mut owner)).await?;
             let agent = &reply.agent_id;
             desk.show(&reply, || {
                 format!(
@@ -96,17 +94,11 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
     }
 }
 
-/// Says of a lending that is none which one may have been meant.
-async fn meant(owner: &mut Owner, typed: &SourceId, refused: Stop) -> Stop {
-    if refused.code != "not_found" {
-        return refused;
-    }
-    let Ok(all) = owner.call(&List {}).await else {
-        return refused;
-    };
-    let lent = all.lent.iter().filter(|one| one.ended_at.is_none());
-    let ids = lent.map(|one| one.source.as_str());
-    with_meant(refused, &or_near(typed.as_str(), ids))
+/// The sources of the folders that are lent now.
+async fn lent_now(owner: &mut Owner) -> Result<Vec<String>, Stop> {
+    let lent = owner.call(&List {}).await?.lent.into_iter();
+    let lent = lent.filter(|one| one.ended_at.is_none());
+    Ok(lent.map(|one| one.source.to_string()).collect())
 }
 
 /// What the agent may, what it may not, and how to end it.

@@ -8,8 +8,8 @@ pub(crate) mod surface;
 pub(crate) use install::servers;
 
 use crate::{
-    extension::or_meant,
-    owner::{Desk, Owner, UNREADABLE, patiently},
+    extension::installed,
+    owner::{Desk, Owner, UNREADABLE, or_meant, patiently},
     prompt,
     sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, there},
     table::table,
@@ -158,7 +158,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         Act::Show { name } => {
             let id = name.to_string();
             let shown = desk.open().await?.call(&extensions::Show { id }).await;
-            match or_meant(desk, &name, shown).await? {
+            match or_meant(&name, shown, installed(desk)).await? {
                 InstalledExtension::Server(server) => desk.show(&server, || surface::lent(&server)),
                 InstalledExtension::Declared(_) => {
                     let why = format!("{name} is an extension by manifest");
@@ -195,15 +195,15 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
                 reads: (!reads.is_empty()).then(|| reads.into_iter().collect()),
             };
             let agreed = agree(desk, Draft::Refresh(refresh), yes, "agree to").await;
-            or_meant(desk, &name, agreed).await
+            or_meant(&name, agreed, installed(desk)).await
         }
         Act::Login { name, options } => {
             let signed_in = sign_in::login(desk, &name, &options).await;
-            or_meant(desk, &name, signed_in).await
+            or_meant(&name, signed_in, installed(desk)).await
         }
         Act::Logout { name } => {
             let signed_out = sign_in::logout(desk, name.clone()).await;
-            or_meant(desk, &name, signed_out).await
+            or_meant(&name, signed_out, installed(desk)).await
         }
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
@@ -214,7 +214,8 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 let stop = Stop::new(Exit::Failed, "not_found", why);
-                return or_meant(desk, &name, Err(stop.next("plexusctl mcp list"))).await;
+                let stop = stop.next("plexusctl mcp list");
+                return or_meant(&name, Err(stop), installed(desk)).await;
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {

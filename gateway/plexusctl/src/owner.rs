@@ -9,7 +9,7 @@ use plexus_owner::{
     Act,
     exposure::{ExposedCapability, List},
 };
-use plexus_protocol::CapabilityId;
+use plexus_protocol::{CapabilityId, SourceId};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -176,6 +176,23 @@ pub(crate) fn with_meant(refused: Stop, meant: &str) -> Stop {
     }
     let why = refused.why.trim_end_matches('.').to_owned() + meant;
     Stop { why, ..refused }
+}
+
+/// Says of a call that was refused because nothing has this name which of the `listed` names may have been meant.
+pub(crate) async fn or_meant<T>(
+    typed: &SourceId,
+    reply: Result<T, Stop>,
+    listed: impl Future<Output = Result<Vec<String>, Stop>>,
+) -> Result<T, Stop> {
+    let refused = match reply {
+        Err(refused) if refused.code == "not_found" => refused,
+        reply => return reply,
+    };
+    let Ok(names) = listed.await else {
+        return Err(refused);
+    };
+    let meant = or_near(typed.as_str(), names.iter().map(String::as_str));
+    Err(with_meant(refused, &meant))
 }
 
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can

@@ -354,7 +354,7 @@ async fn known(owner: &mut Owner, reply: &EndResult, source: &SourceId) -> Resul
 }
 
 /// The same of an act that is refused where there is no such source.
-async fn of_source<T>(
+pub(crate) async fn of_source<T>(
     owner: &mut Owner,
     source: &SourceId,
     reply: Result<T, Stop>,

@@ -1006,6 +1006,7 @@ fn a_revoke_of_nothing_is_no_success() {
 
 #[test]
 fn mistyped_name_leads_to_the_nearest_one() {
+    const BOARD: &str = "brd_00000000-0000-4000-8000-000000000001";
     let place = Place::with(|asked| {
         let none = json!({"code": "not_found", "message": "There is none."});
         let row = json!({"source": "tools", "name": "tools", "label": "Tools", "capabilities": [],
@@ -1041,6 +1042,8 @@ fn mistyped_name_leads_to_the_nearest_one() {
         (&["lend", "end", "wrk"], "work"),
         (&["sources", "profile", "valt"], "vault"),
         (&["changes", "--source", "valt"], "vault"),
+        (&["board", BOARD, "--source", "valt"], "vault"),
+        (&["board", BOARD, "--source", "valt", "--stop"], "vault"),
     ] {
         let ended = place.owner(line).ends(1);
         ended.says(&format!("; did you mean {meant}?"));
