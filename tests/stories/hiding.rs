@@ -103,7 +103,10 @@ fn hidden_notes_do_not_exist() {
     asks.expect_error(401, "approval_required");
     // At a terminal its card is shown first, and the question is about that card.
     for (keys, decides) in [("n\r", false), ("\u{3}", false), ("y\r", true)] {
-        let resume = house.gateway.on_terminal(["sources", "resume", "obsidian"]);
+        let line = ["sources", "resume", "obsidian"];
+        // Without a name it is each that waits.
+        let line = &line[..if decides { 2 } else { 3 }];
+        let resume = house.gateway.on_terminal(line.iter().copied());
         let mut terminal = Terminal::start(&resume, 100, 60);
         terminal.until_shows("[y/N]");
         assert_contains(&terminal.picture(), "its 2 grants on obsidian are resumed");
@@ -131,6 +134,8 @@ fn hidden_notes_do_not_exist() {
         // The resumed grant answers what was asked while it was suspended.
         assert_eq!(house.owner().pending().is_empty(), decides);
     }
+    let unnamed = house.gateway.cli(["sources", "resume"]);
+    assert_contains(&unnamed.expect_status(64).stderr, "name the sources");
     let again = house.gateway.cli(["sources", "resume", "obsidian"]);
     assert_contains(
         again.expect_ok(),

@@ -10,16 +10,16 @@ mod screen;
 mod watch;
 
 use crate::{
-    owner::{Desk, Owner, SHORTEST, whole_or_asked},
+    owner::{Desk, Owner, SHORTEST, each, whole_or_asked},
     pause, prompt,
     table::table,
     terms::Terms,
 };
 use clap::{Args, Subcommand};
 use decide::Verdict;
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
-    pending::{Card, Decide, EndDenial, Heading, Item, List, PlanAgain, Show, State},
+    pending::{Card, Decide, EndDenial, Heading, Item, Kind, List, PlanAgain, Show, State},
     status,
 };
 use plexus_protocol::{Digest, PendingId, SourceId, Timestamp, words};
@@ -243,17 +243,49 @@ async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
 
 /// The same for the card of a changed source; none where no such card waits.
 pub(crate) async fn approve_change(desk: &Desk, source: &SourceId) -> Result<Option<Exit>, Stop> {
-    let waits = waiting(&mut desk.open().await?).await?;
+    let waits = changed(&mut desk.open().await?).await?;
     let is_of =
         |item: &&Item| matches!(&item.card, Card::Change(card) if card.source.id == *source);
-    let Some(card) = waits.iter().find(is_of) else {
-        return Ok(None);
-    };
+    match waits.iter().find(is_of) {
+        Some(card) => approve_whole(desk, card).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same for the card of each changed source, one after the other.
+pub(crate) async fn approve_changes(desk: &Desk) -> Result<Exit, Stop> {
+    let waits = changed(&mut desk.open().await?).await?;
+    if waits.is_empty() {
+        let none = "nothing to resume: no source waits for a decision of yours";
+        return out::line(none).map(|()| Exit::Ok);
+    }
+    each(waits, async |card| approve_whole(desk, &card).await).await
+}
+
+async fn approve_whole(desk: &Desk, card: &Item) -> Result<Exit, Stop> {
     let named = Approve {
         item: Some(card.heading.pending_id.to_string()),
         ..Approve::default()
     };
-    approve(desk, named).await.map(Some)
+    approve(desk, named).await
+}
+
+/// The cards of all sources that changed, the oldest first.
+async fn changed(owner: &mut Owner) -> Result<Vec<Item>, Stop> {
+    let listed = pending(owner).await?.into_iter().rev();
+    let mut cards = Vec::new();
+    for item in listed.filter(|item| item.heading.kind == Kind::Change) {
+        if !is_brief(&item) {
+            cards.push(item);
+            continue;
+        }
+        match whole(owner, item).await {
+            // Decided since.
+            Err(gone) if gone.code == UNKNOWN_ITEM => {}
+            card => cards.push(card?),
+        }
+    }
+    Ok(cards)
 }
 
 /// The code of what waits no longer, or never did.

@@ -246,6 +246,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
             let Some(sources) = it.asks_to_resume(&desk) else {
                 return sources::run(&desk, it).await;
             };
+            if sources.is_empty() {
+                return approvals::approve_changes(&desk).await;
+            }
             // The question is its card's.
             each(
                 sources.to_vec(),

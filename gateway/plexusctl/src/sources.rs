@@ -94,8 +94,8 @@ enum Act {
     Profile(profile::ProfileArgs),
     /// Resume grants that were suspended because a source changed; at a terminal its card is shown first
     Resume {
-        /// Sources
-        #[arg(required = true, value_name = "SOURCE")]
+        /// Sources [default where you are asked: all that wait for you, one after the other]
+        #[arg(value_name = "SOURCE")]
         sources: Vec<SourceId>,
         /// Do not ask for confirmation
         #[arg(long)]
@@ -220,6 +220,10 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             desk.show(&reply, || {
                 format!("{source} no longer serves; its grants are suspended")
             })
+        }
+        Act::Resume { sources, .. } if sources.is_empty() => {
+            let why = "where nobody is asked, name the sources";
+            Err(Stop::usage(why).next("plexusctl sources list"))
         }
         Act::Resume { sources, .. } => {
             each(sources, async |source| resume(desk, &source).await).await
