@@ -145,7 +145,9 @@ fn hidden_notes_do_not_exist() {
     assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);
     // The grants of one that is disabled are suspended, and come back with it alone.
     let cli = |line: &[&str]| house.gateway.cli(line.iter().copied());
-    cli(&["sources", "disable", "obsidian"]).expect_ok();
+    let off = cli(&["sources", "disable", "obsidian"]);
+    let counted = "obsidian no longer serves; the 2 grants on it are suspended";
+    assert_contains(off.expect_ok(), counted);
     let disabled = cli(&["sources", "resume", "obsidian"]);
     assert_contains(
         disabled.expect_ok(),

@@ -206,6 +206,13 @@ pub struct RemovedExtension {
     pub source: String,
     /// What agents cannot ask for any more.
     pub removed: Vec<CapabilityId>,
+    /// How many grants on it were valid until then; none where it was not installed.
+    #[serde(
+        default,
+        rename = "grantCount",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub grant_count: Option<usize>,
     /// What came of the owner's sign-in at its server; none where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_out: Option<ServerSignOut>,

@@ -357,11 +357,18 @@ pub struct Remove {
 
 /// It serves no more.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndResult {
     /// It does not, whether there was one or not.
     pub ok: Done,
     /// Whether there was one.
     pub known: bool,
+    /// How many grants on it were valid until then; none where there was no source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_count: Option<usize>,
+    /// How many requests for it still wait; none where that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_count: Option<usize>,
 }
 
 /// Resumes the grants that were suspended because it changed.

@@ -6,7 +6,7 @@ use crate::{
     mcp,
     owner::{Desk, or_meant},
     prompt,
-    sources::{confirm_removal, ended_since, heard_open_on, secret},
+    sources::{confirm_removal, ended_since, heard_open_on, removed, secret},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -211,7 +211,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{name} is removed, and every grant on it{ended}")
+                format!("{}{ended}", removed(&name, reply.grant_count))
             })
         }
         Act::New { name, example } => new(desk, &name, &example),

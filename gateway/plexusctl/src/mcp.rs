@@ -11,7 +11,7 @@ use crate::{
     extension::installed,
     owner::{Desk, Owner, UNREADABLE, or_meant, patiently},
     prompt,
-    sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, there},
+    sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, removed, there},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -219,7 +219,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             }
             let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
-                let removed = format!("{name} is removed, and every grant on it");
+                let removed = removed(&name, reply.grant_count);
                 match reply.sign_out {
                     None => format!("{removed}{ended}"),
                     told => format!(

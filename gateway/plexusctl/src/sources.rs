@@ -20,8 +20,8 @@ use crate::{
 use absent::absent_folders;
 use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
-use granted::grants_on;
-pub(crate) use granted::{ended_since, heard_open_on};
+use granted::{disabled, grants_on};
+pub(crate) use granted::{ended_since, heard_open_on, removed};
 use plexus_client::{Exit, Stop, near, out, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
@@ -217,9 +217,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let id = source.to_string();
             let reply = owner.call(&Disable { id }).await?;
             known(&mut owner, &reply, &source).await?;
-            desk.show(&reply, || {
-                format!("{source} no longer serves; its grants are suspended")
-            })
+            desk.show(&reply, || disabled(&source, &reply))
         }
         Act::Resume { sources, .. } if sources.is_empty() => {
             let why = "where nobody is asked, name the sources";
@@ -252,7 +250,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             known(&mut owner, &reply, &source).await?;
             let ended = ended_since(&mut owner, &source, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{source} is removed, and every grant on it{ended}")
+                format!("{}{ended}", removed(&source, reply.grant_count))
             })
         }
     }

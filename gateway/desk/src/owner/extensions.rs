@@ -13,7 +13,10 @@ use super::{
     Narrowing, declared,
     servers::{InspectedServer, ServerAsk, facts, installed, taken},
     sign_ins::{self, FIELD},
-    sources::{added, agreed_as_shown, configured, known, members, removed, restart, why_stopped},
+    sources::{
+        added, agreed_as_shown, configured, granted_on, known, members, removed, restart,
+        why_stopped,
+    },
     survey::is_installed,
 };
 use crate::{
@@ -300,6 +303,7 @@ async fn remove(
     let source = known(&desk, &id);
     let capabilities = source.iter().flat_map(|source| source.capabilities.keys());
     let capabilities: Vec<_> = capabilities.cloned().collect();
+    let grants = granted_on(&desk, &id);
     let (there, sign_out) = match SourceId::parse(&id) {
         Ok(name) if is_installed(&desk, &id) => {
             let told = sign_ins::sign_out_there(&desk, &name).await;
@@ -320,6 +324,7 @@ async fn remove(
         known: there,
         source: id,
         removed: if there { capabilities } else { Vec::new() },
+        grant_count: there.then_some(grants),
         sign_out,
     })
 }

@@ -31,7 +31,7 @@ use plexus_sources::{
     secrets,
 };
 use plexus_supervisor::SourceHealth;
-use plexus_trust::{Command, Hide, Reply, Source, SourceConfig, Target};
+use plexus_trust::{Command, Hide, Item, ItemState, Reply, Source, SourceConfig, Target};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -448,6 +448,7 @@ pub(super) async fn disable(
 ) -> Result<EndResult, Refused> {
     let turn = desk.turn().await;
     let source = known(&desk, &call.id);
+    let grants = source.as_ref().map(|_| granted_on(&desk, &call.id));
     if let Some(source) = &source {
         let id = source.id.clone();
         narrow(&desk, &narrowing, Command::DisableSource { id }).await?;
@@ -457,7 +458,26 @@ pub(super) async fn disable(
     Ok(EndResult {
         ok: Done,
         known: source.is_some(),
+        grant_count: grants,
+        request_count: Some(waiting_for(&desk, &call.id)).filter(|count| *count > 0),
     })
+}
+
+/// How many grants on a source are valid.
+pub(super) fn granted_on(desk: &Desk, source: &str) -> usize {
+    let (state, now) = (desk.ledger.snapshot(), desk.clock.now());
+    let grants = state.agents.values().flat_map(|a| a.grants.values());
+    let on_it = grants.filter(|grant| grant.capability.parts().0 == source);
+    on_it.filter(|grant| !state.has_ended(grant, now)).count()
+}
+
+/// How many requests for a source wait.
+fn waiting_for(desk: &Desk, source: &str) -> usize {
+    let (state, now) = (desk.ledger.snapshot(), desk.clock.now());
+    let items = state.agents.values().flat_map(|a| a.items.values());
+    let waits = items.filter(|item| item.state == ItemState::Pending && now < item.expires_at);
+    let is_for = |item: &Item| item.asks.iter().any(|ask| ask.capability.parts().0 == source);
+    waits.filter(|item| is_for(item)).count()
 }
 
 /// Lets grants that rest since the source changed be used again.
@@ -536,8 +556,14 @@ pub(super) async fn remove(
     narrowing: Narrowing,
     call: Remove,
 ) -> Result<EndResult, Refused> {
+    let grants = granted_on(&desk, &call.id);
     let known = removed(&desk, &narrowing, &call.id).await?;
-    Ok(EndResult { ok: Done, known })
+    Ok(EndResult {
+        ok: Done,
+        known,
+        grant_count: known.then_some(grants),
+        request_count: None,
+    })
 }
 
 /// Removes a source. Whether there was one.

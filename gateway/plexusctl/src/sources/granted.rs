@@ -10,6 +10,7 @@ use plexus_owner::{
     calls::{self, OpenApproval},
     grants::{GrantRow, List},
     pending::{self, Kind},
+    sources::EndResult,
 };
 use plexus_protocol::{CapabilityId, PendingId, SourceId};
 
@@ -34,6 +35,32 @@ pub(super) fn the_grants(count: usize) -> String {
         1 => "the grant".to_owned(),
         many => format!("the {many} grants"),
     }
+}
+
+/// That a source is removed, with the grants that were on it.
+pub(crate) fn removed(source: &SourceId, grants: Option<usize>) -> String {
+    let grants = match grants {
+        Some(0) => "; nothing was granted on it".to_owned(),
+        Some(count) => format!(", and {} on it", the_grants(count)),
+        None => ", and every grant on it".to_owned(),
+    };
+    format!("{source} is removed{grants}")
+}
+
+/// That a source is disabled, with the grants on it and the requests for it that wait.
+pub(super) fn disabled(source: &SourceId, ended: &EndResult) -> String {
+    let grants = match ended.grant_count {
+        Some(0) => "nothing was granted on it".to_owned(),
+        Some(1) => "the grant on it is suspended".to_owned(),
+        Some(many) => format!("the {many} grants on it are suspended"),
+        None => "its grants are suspended".to_owned(),
+    };
+    let requests = match ended.request_count {
+        None | Some(0) => String::new(),
+        Some(1) => "; 1 request for it still waits".to_owned(),
+        Some(many) => format!("; {many} requests for it still wait"),
+    };
+    format!("{source} no longer serves; {grants}{requests}")
 }
 
 /// What is open on a source, and ends with it.
@@ -142,6 +169,26 @@ fn requests_ended(open: &OpenItems) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn end_of_a_source_counts_what_is_on_it() {
+        let notes = SourceId::parse("notes").unwrap();
+        let gone = |grants| removed(&notes, grants);
+        assert_eq!(gone(None), "notes is removed, and every grant on it");
+        assert_eq!(gone(Some(0)), "notes is removed; nothing was granted on it");
+        assert_eq!(gone(Some(1)), "notes is removed, and the grant on it");
+        assert_eq!(gone(Some(3)), "notes is removed, and the 3 grants on it");
+        let off = |counts: serde_json::Value| {
+            let ended = json!({"ok": true, "known": true, "grantCount": counts[0], "requestCount": counts[1]});
+            disabled(&notes, &serde_json::from_value(ended).unwrap())
+        };
+        let older = "notes no longer serves; its grants are suspended";
+        assert_eq!(off(json!([null, null])), older);
+        assert_eq!(
+            off(json!([2, 1])),
+            "notes no longer serves; the 2 grants on it are suspended; 1 request for it still waits"
+        );
+    }
 
     #[test]
     fn open_approvals_are_counted_with_the_grants() {
