@@ -254,6 +254,9 @@ fn what_nobody_knows_is_listed_and_settled() {
     agent.must_fail(COUNT, lost.clone(), 200, "outcome_unknown");
     let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
     let event = text_of(&listed["unsettled"][0]["auditId"]);
+    let begins = &event["evt_".len()..][..20];
+    let one = workshop.gateway.cli(["unknown", "list", begins]);
+    assert_contains(one.expect_ok(), &event);
     let said = workshop.gateway.cli(["unknown"]);
     for words in [
         event.as_str(),

@@ -106,9 +106,11 @@ async fn find(owner: &mut Owner, event: Option<&str>) -> Result<Unsettled, Stop>
     reply.unsettled.retain(|row| row.call.audit_id.as_str() == event);
     if reply.unsettled.is_empty() {
         let why = format!("{event} is not, or no longer, unknown");
-        return Err(
-            Stop::new(Exit::Failed, "not_found", why).next(format!("plexusctl audit show {event}"))
-        );
+        let next = match AuditId::parse(&event) {
+            Ok(event) => format!("plexusctl audit show {event}"),
+            Err(_) => LIST.to_owned(),
+        };
+        return Err(Stop::new(Exit::Failed, "not_found", why).next(next));
     }
     Ok(reply)
 }
