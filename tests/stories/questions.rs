@@ -543,7 +543,7 @@ fn relay_with_a_certificate_serves_as_the_page_says() {
     let page = ("docs/channels.md", "Talk from the terminal");
     let invitation = at.join("invitation.txt").display().to_string();
     let here = [
-        ("https://relay.example", &*relay),
+        ("https://relay.example:7090", &*relay),
         ("invitation.txt", &*invitation),
     ];
     let join = command_of(page, "plexusctl channels join", &here);

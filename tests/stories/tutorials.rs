@@ -340,7 +340,7 @@ fn talking_in_channels() {
     let mut person = Person::new(&Model::start([]));
     person.project.write("invitation.txt", world.invitation());
     person.here = vec![(
-        "https://relay.example".to_owned(),
+        "https://relay.example:7090".to_owned(),
         world.office.address.clone(),
     )];
     let said = person.play("channels.md");
