@@ -137,12 +137,14 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &["mcp_remote::server_at_a_url_serves_after_approval_in_either_era"],
     ),
     (
-        "You can take back a change of a folder, of a note through the running Obsidian, or of a to-do, unless somebody changed the thing since.",
+        "You can take back a change of a folder, a note through the running Obsidian, a calendar or to-do, or an applied change set, unless anybody changed the thing since, that agent too.",
         &[
             "undo::the_command_shows_asks_and_does",
             "undo::what_cannot_be_taken_back_says_why_and_changes_nothing",
             "obsidian_rest::write_is_shown_as_a_difference_approved_and_taken_back",
             "caldav::todo_is_shown_approved_seen_by_another_client_and_taken_back",
+            "served::card_of_an_undo_shows_its_object",
+            "change_sets::change_set_is_seen_applied_in_part_and_undone",
         ],
     ),
     (
@@ -153,8 +155,11 @@ const CLAIMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A pause refuses every agent at once.",
-        &["knowing::a_pause_refuses_every_agent_and_not_the_owner"],
+        "A pause refuses every agent at once, and cancels running calls.",
+        &[
+            "knowing::a_pause_refuses_every_agent_and_not_the_owner",
+            "streaming::pause_and_revoke_cancel_effects",
+        ],
     ),
     (
         "Each call that was answered is in the log.",
