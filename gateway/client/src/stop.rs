@@ -284,9 +284,13 @@ mod tests {
              why: unexpected argument '--wiat' found; a similar argument exists: '--wait'\n\
              next: it is typed so: plexus call [OPTIONS] <CAPABILITY>"
         );
-        let several = "error: the following required arguments were not provided:\n  <A>\n  <B>\n\nFor more";
+        let several =
+            "error: the following required arguments were not provided:\n  <A>\n  <B>\n\nFor more";
         let stop = Stop::command_line(several);
-        assert_eq!(stop.why, "the following required arguments were not provided: <A> <B>");
+        assert_eq!(
+            stop.why,
+            "the following required arguments were not provided: <A> <B>"
+        );
         assert_eq!(stop.next, Stop::usage("").next);
     }
 

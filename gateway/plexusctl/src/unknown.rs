@@ -103,7 +103,9 @@ async fn find(owner: &mut Owner, event: Option<&str>) -> Result<Unsettled, Stop>
     check_id(event, "call", LIST)?;
     let ids = reply.unsettled.iter().map(|row| row.call.audit_id.as_str());
     let event = whole_id(event, ids, "call", LIST)?;
-    reply.unsettled.retain(|row| row.call.audit_id.as_str() == event);
+    reply
+        .unsettled
+        .retain(|row| row.call.audit_id.as_str() == event);
     if reply.unsettled.is_empty() {
         let why = format!("{event} is not, or no longer, unknown");
         let next = match AuditId::parse(&event) {

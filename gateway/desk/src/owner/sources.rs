@@ -476,7 +476,11 @@ fn waiting_for(desk: &Desk, source: &str) -> usize {
     let (state, now) = (desk.ledger.snapshot(), desk.clock.now());
     let items = state.agents.values().flat_map(|a| a.items.values());
     let waits = items.filter(|item| item.state == ItemState::Pending && now < item.expires_at);
-    let is_for = |item: &Item| item.asks.iter().any(|ask| ask.capability.parts().0 == source);
+    let is_for = |item: &Item| {
+        item.asks
+            .iter()
+            .any(|ask| ask.capability.parts().0 == source)
+    };
     waits.filter(|item| is_for(item)).count()
 }
 
