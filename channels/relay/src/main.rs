@@ -13,6 +13,7 @@ use plexus_relay::{Network, Proxies, Relay, Terms};
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -313,6 +314,28 @@ async fn remove(removal: Removal) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Why the socket of an operator does not answer, and what to do.
+fn not_reached(store: &StoreOptions, socket: &Path, why: &std::io::Error) -> String {
+    if why.kind() == std::io::ErrorKind::PermissionDenied {
+        return of_another_user(socket);
+    }
+    let same = match store.cache {
+        Some(_) => "--store and --cache",
+        None => "--store",
+    };
+    let socket = socket.display();
+    format!(
+        "no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same {same}"
+    )
+}
+
+fn of_another_user(socket: &Path) -> String {
+    let socket = socket.display();
+    format!(
+        "the relay of this store answers its own user alone: {socket}\nrun this as that user: sudo -u USER plexus-relay …"
+    )
+}
+
 /// What the relay that serves from a store answers its operator.
 async fn asked(
     store: &StoreOptions,
@@ -320,14 +343,13 @@ async fn asked(
     ask: &impl serde::Serialize,
 ) -> Result<serde_json::Value, Box<dyn Error>> {
     let socket = operator_socket(store.file()?);
-    let stream = UnixStream::connect(&socket).await.map_err(|why| {
-        let same = match store.cache {
-            Some(_) => "--store and --cache",
-            None => "--store",
-        };
-        let socket = socket.display();
-        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same {same}")
-    })?;
+    let stream = UnixStream::connect(&socket)
+        .await
+        .map_err(|why| not_reached(store, &socket, &why))?;
+    // The relay would end the connection without a word.
+    if std::fs::metadata(&socket)?.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(of_another_user(&socket).into());
+    }
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -10,6 +10,8 @@ use plexus_channels::events::{EventsError, Listener};
 use plexus_channels::wire::{Code, Event};
 use plexus_channels::{DeviceKey, Id};
 use serde_json::json;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 /// A client of a thief, who has a copy of the key.
@@ -120,5 +122,21 @@ fn registration_of_a_removed_user_is_not_repeated() {
         relay.remove(made.agent_id);
         let refused = open.register(&register).await.expect_err("removed");
         assert_eq!(refused.code(), Some(Code::InvalidInvitation));
+    });
+}
+
+/// Root gives the socket away; anybody else may not connect to it any more.
+#[test]
+fn operator_of_another_user_is_told_whose_relay() {
+    at_relay(async |relay| {
+        let socket = relay.folder.path().join("store.redb.operator");
+        let changed = match nix::unistd::geteuid().is_root() {
+            true => std::os::unix::fs::chown(&socket, Some(65534), None),
+            false => std::fs::set_permissions(&socket, Permissions::from_mode(0)),
+        };
+        changed.expect("changed");
+        let refused = relay.operator("invite", &["--organization", "Acme"]);
+        let why = refused.expect_err("of another user");
+        assert!(why.contains("answers its own user alone"), "{why}");
     });
 }
