@@ -148,6 +148,17 @@ pub enum Trouble {
         .0.other, .0.held.map_or_else(|| "none".to_owned(), |held| held.to_string())
     )]
     NoSuccessor(Box<Conflict>),
+    /// The relay has an earlier version of the key than one that it had before.
+    #[error(
+        "the relay has version {shown} of the channel's key, and had version {held} before: its store was put back to an \
+         earlier time, or it hides what came since; nothing was done: ask the relay's operator, or make another channel"
+    )]
+    Rewound {
+        /// The newest version that was accepted.
+        held: u32,
+        /// The relay's.
+        shown: u32,
+    },
     /// Members signed two different states of one version: the channel has stopped.
     #[error(
         "two keys of one version of the channel are signed, so its members may not see the same messages: {}; and {}; the \

@@ -233,6 +233,16 @@ impl Account {
         Ok((version, self.key(channel_id, version).await?))
     }
 
+    /// Why an act finds no key that the relay takes: others renew it all the time, or the relay has an earlier one.
+    pub(super) async fn unsettled(&self, channel_id: Id) -> AccountError {
+        let shown = self.api.channel(channel_id).await;
+        let shown = shown.map(|channel| channel.key_version);
+        match (self.with_chain(channel_id, Chain::newest), shown) {
+            (Ok(Some(held)), Ok(shown)) if shown < held => Trouble::Rewound { held, shown }.into(),
+            _ => AccountError::Unsettled,
+        }
+    }
+
     pub(super) async fn key(
         &self,
         channel_id: Id,

@@ -87,7 +87,7 @@ impl Account {
                 Err(other) => return Err(other.into()),
             }
         }
-        Err(AccountError::Unsettled)
+        Err(self.unsettled(channel_id).await)
     }
 
     /// Removes a user, and renews the key for those who stay.
@@ -120,7 +120,7 @@ impl Account {
                 return Ok(channel);
             }
         }
-        Err(AccountError::Unsettled)
+        Err(self.unsettled(channel_id).await)
     }
 
     /// Signs the first key state of a channel of before, for the users on the relay's list, all of whose devices somebody agreed

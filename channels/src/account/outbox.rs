@@ -403,7 +403,7 @@ impl Account {
             };
             self.state().replace(old, outgoing.clone())?;
         }
-        Err(AccountError::Unsettled)
+        Err(self.unsettled(outgoing.channel_id).await)
     }
 
     /// The state, for a moment: never while the relay is waited for.

@@ -433,6 +433,32 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
 }
 
 #[test]
+fn restored_older_store_is_named_not_retried() {
+    story(async {
+        let mut relay = Relay::start();
+        let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
+        let channel = made(&ann, &[&bob], Some("one")).await;
+        let copy = relay.folder.path().join("copy.redb");
+        relay.stop();
+        std::fs::copy(relay.store(), &copy).expect("a copy");
+        relay.go_on(None);
+        ann.rotate(channel).await.expect("a new key");
+        relay.stop();
+        std::fs::copy(&copy, relay.store()).expect("put back");
+        relay.go_on(None);
+        let (held, shown) = (2, 1);
+        let rewound = Trouble::Rewound { held, shown };
+        let is_named =
+            |why: AccountError| matches!(why, AccountError::Trouble(why) if why == rewound);
+        assert!(ann.send(channel, "two").await.is_err_and(is_named));
+        assert!(ann.rotate(channel).await.is_err_and(is_named));
+        // Who has not seen the later key writes on.
+        bob.send(channel, "three").await.expect("sent");
+        assert_eq!(texts(&bob, channel).await, ["one", "three"]);
+    });
+}
+
+#[test]
 fn last_number_that_a_relay_invents_stops_no_channel() {
     at_relay(async |relay| {
         let (ann, liar, channel) = alone(&relay).await;
