@@ -407,6 +407,11 @@ fn owner_talks_from_the_terminal() {
     let gone = world.channels(["say", "plans", "Still here?"]);
     assert_ne!(gone.status, 0, "{gone}");
     assert_contains(&gone.all(), "no channel plans");
+    // Who asks by the id hears that a membership may have ended.
+    let agent = world.agent(&[READ]);
+    let read = json!({"channel": plans});
+    let gone = agent.must_fail(READ, read, 200, "transport_error");
+    assert_contains(&gone.to_string(), "no member of the channel any more");
     let left = world.gateway.owner().audited(|event| {
         event["capabilityId"] == "channels.leave" && event["detail"]["phase"] == "outcome"
     });

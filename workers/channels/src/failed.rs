@@ -92,7 +92,7 @@ fn of_relay(error: &ApiError) -> SourceError {
         ApiError::Refused(refusal) => match refusal.code {
             Code::NotFound => SourceError::transport(
                 "not_found",
-                "there is no such channel or user here; list them",
+                "there is no such channel or user here, or this identity is no member of the channel any more; list them",
             ),
             Code::Archived => SourceError::transport(
                 "archived",

@@ -294,7 +294,8 @@ fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
         (_, Some("archived"), Some(channel)) => {
             format!("plexusctl channels unarchive {channel} --source {source}")
         }
-        (_, Some("exists"), Some(channel)) => {
+        // It shows how the keys came about, beside the members.
+        (_, Some("exists" | "not_safe"), Some(channel)) => {
             format!("plexusctl channels members {channel} --source {source}")
         }
         _ => format!("plexusctl sources test {source}"),
