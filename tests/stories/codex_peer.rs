@@ -520,6 +520,20 @@ fn connections(world: &World, address: &str, verdict: &str, of_call: bool) -> us
 }
 
 #[test]
+fn failed_first_turn_leads_to_the_log() {
+    let world = World::open();
+    let peer = world.peer("pera");
+    peer.model.by_rule(|_| Step::Refuse(401));
+    peer.connect(&["turn", "reply"]);
+    until_true("where the reason is", || {
+        let tested = world.gateway.cli(["sources", "test", "pera"]);
+        tested
+            .all()
+            .contains("the first turn failed, as plexusctl logs has it")
+    });
+}
+
+#[test]
 fn peer_killed_in_mid_turn_loses_and_doubles_nothing() {
     let world = World::open();
     let peer = world.enabled("pera");

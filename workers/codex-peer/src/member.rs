@@ -191,6 +191,16 @@ pub(crate) struct Work {
     pub(crate) unconnected: Unconnected,
 }
 
+/// Why the peer does nothing for now, for the owner. The words of a turn that failed are in the log alone.
+fn resting(why: &RunError) -> String {
+    match why {
+        RunError::GaveUp(failed) => format!(
+            "{failed}, as plexusctl logs has it; the messages are kept at the relay, and it begins again within a minute"
+        ),
+        other => other.to_string(),
+    }
+}
+
 impl Work {
     /// Until another process uses the identity.
     pub(crate) async fn work(self) {
@@ -214,7 +224,7 @@ impl Work {
                 plexus_participant::run(account, member, notes, connection, pending()).await;
             let Err(why) = ended else { return };
             tracing::error!(name: "peer.gave_up", %why, "the peer stopped");
-            self.note(Some(why.to_string()));
+            self.note(Some(resting(&why)));
             // Another process of this identity: each would end the other's connection. Else another relay may have answered.
             if matches!(why, RunError::Over(EventsError::Replaced)) {
                 return;
