@@ -151,7 +151,14 @@ fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Fou
     }
     let Some(channel) = first.filter(|one| by_id || is_named(one, is_same_name)) else {
         let why = format!("there is no channel {}", text::line(wanted));
-        return Err(missing(all, source, why));
+        let stop = missing(all, source, why);
+        // `list` shows it.
+        let mut peers = all.channels.iter().filter(|one| own && one.peer);
+        let of_peer = peers.find(|one| is_id(one) || is_named(one, is_same_name));
+        return Err(match of_peer.filter(|_| stop.code == "not_found") {
+            Some(one) => stop.next(format!("it is a peer's: add --source {}", one.source)),
+            None => stop,
+        });
     };
     Ok(Found {
         source: channel.source.clone(),
@@ -312,6 +319,7 @@ mod tests {
             ("talk", "K", "Alice"),
             ("talk", "L", "\u{410}lice"),
             ("talk", "M", "b\u{43e}b"),
+            ("pera", "P", "theirs"),
         ]);
         let found = |wanted| choose(&all, wanted, None).map(|found| found.channel);
         assert_eq!(found("sums").as_deref(), Ok("C"));
@@ -326,6 +334,8 @@ mod tests {
         assert_eq!(found("\u{410}lice").unwrap_err().code, "ambiguous");
         assert_eq!(found("bob").unwrap_err().code, "not_found");
         assert_eq!(found("b\u{43e}b").as_deref(), Ok("M"));
+        let theirs = found("theirs").unwrap_err();
+        assert_eq!(theirs.next, "it is a peer's: add --source pera");
     }
 
     #[test]
