@@ -11,6 +11,7 @@ PLEXUS_URL is the gateway's address: http://127.0.0.1:7077 if it is not set.
 Exit statuses: 0 done, 1 failed, 64 usage, 75 not decided within ten minutes, 77 refused.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -26,13 +27,19 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def send(method, path, headers=None, body=None):
     """The answer as JSON, whatever its status."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data, headers or {}, method=method)
-    request.add_header("content-type", "application/json")
     try:
-        with OPENER.open(request, timeout=120) as answer:
+        request = urllib.request.Request(URL + path, data, headers or {}, method=method)
+        request.add_header("content-type", "application/json")
+        try:
+            answer = OPENER.open(request, timeout=120)
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
             return json.load(answer)
-    except urllib.error.HTTPError as refused:
-        return json.load(refused)
+    except (urllib.error.URLError, http.client.InvalidURL) as error:
+        sys.exit(f"No gateway answers at {URL} ({error}): start it (plexusctl service install), or set PLEXUS_URL.")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        sys.exit(f"{URL} gave no whole answer ({error}). What was asked may be done: plexusctl activity tells its owner.")
 
 
 def refused(answer):
@@ -51,8 +58,12 @@ def enroll(code):
 
 
 def open_session():
-    with open(FILE) as file:
-        pat = file.read().strip()
+    try:
+        with open(FILE) as file:
+            pat = file.read().strip()
+    except OSError as error:
+        print(f"No credential in {FILE} ({error.strerror}): enroll first.", file=sys.stderr)
+        sys.exit(77)
     answer = send("POST", "/link/handshake", {"authorization": f"Bearer {pat}"}, {"client": {"name": "client.py"}})
     if "sessionId" not in answer:
         sys.exit(refused(answer))
@@ -68,8 +79,12 @@ def list_capabilities():
 
 
 def call(capability, text="{}", key=None):
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        sys.exit(f"The input is no JSON: {error}.")
     session, manifest = open_session()
-    body = {"id": capability, "input": json.loads(text), "onApproval": "run", "token": False}
+    body = {"id": capability, "input": given, "onApproval": "run", "token": False}
     if key:
         body["idempotencyKey"] = key
     entry = next((entry for entry in manifest["entries"] if entry["id"] == capability), {})

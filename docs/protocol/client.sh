@@ -21,15 +21,20 @@ send() {
         printf '%s\n' "$3" | curl -sS --noproxy '*' -X "$1" -H @- -H 'content-type: application/json' --data-binary "$4" "$url$2"
     else
         printf '%s\n' "$3" | curl -sS --noproxy '*' -X "$1" -H @- "$url$2"
-    fi
+    fi || {
+        echo "No whole answer from $url: start the gateway (plexusctl service install), or set PLEXUS_URL." >&2
+        echo "What was asked may be done: plexusctl activity tells its owner." >&2
+        exit 1
+    }
 }
 # member NAME: a string member that the answer has once.
 member() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
 open_session() {
-    session=$(send POST /link/handshake "authorization: Bearer $(cat "$file")" '{"client":{"name":"client.sh"}}' |
-        sed -n 's/^{"sessionId":"\([^"]*\)".*/\1/p')
-    [ -n "$session" ] || { echo "no session: enroll first" >&2; exit 77; }
+    [ -r "$file" ] || { echo "No credential in $file: enroll first." >&2; exit 77; }
+    opened=$(send POST /link/handshake "authorization: Bearer $(cat "$file")" '{"client":{"name":"client.sh"}}')
+    session=$(printf '%s' "$opened" | sed -n 's/^{"sessionId":"\([^"]*\)".*/\1/p')
+    [ -n "$session" ] || { printf '%s\n' "$opened" >&2; exit 77; }
     session="x-plexus-session: $session"
 }
 
@@ -50,7 +55,7 @@ case "${1-} $#" in
     pat=$(printf '%s' "$answer" | member pat)
     [ -n "$pat" ] || { printf '%s\n' "$answer" >&2; exit 77; }
     (umask 077 && printf '%s\n' "$pat" >"$file")
-    printf '%s' "$answer" | member agentId
+    printf '%s\n' "$answer" | member agentId
     ;;
 "list 1")
     open_session

@@ -116,6 +116,45 @@ fn enroll_list_call_and_wait() {
     }
 }
 
+/// Without a credential, a gateway or JSON, each says so and what to do, and shows none of its own code.
+#[test]
+fn small_clients_explain_what_is_missing() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol");
+    for (interpreter, file) in [("/bin/sh", "client.sh"), ("python3", "client.py")] {
+        let house = House::open();
+        let run = |url: &str, words: &[&str]| {
+            let mut command =
+                programs::command(std::path::Path::new(interpreter), house.gateway.home());
+            command
+                .env("PLEXUS_URL", url)
+                .arg(folder.join(file))
+                .args(words);
+            programs::run(command)
+        };
+        let here = house.gateway.base();
+        let nowhere = "http://127.0.0.1:1";
+        let explains = |url: &str, words: &[&str], status: i32, what: &str| {
+            let said = run(url, words);
+            said.expect_status(status);
+            let all = format!("{}{}", said.stdout, said.stderr);
+            assert_contains(&all, what);
+            assert!(!all.contains("Traceback"), "{said}");
+        };
+        explains(&here, &["list"], 77, "enroll first");
+        explains(nowhere, &["enroll", "x"], 1, "or set PLEXUS_URL");
+        let owner = house.owner();
+        let connected = owner.connect("small", &[READ]);
+        let enrolled = run(&here, &["enroll", connected["code"].as_str().expect("a code")]);
+        assert_eq!(enrolled.expect_ok(), "small\n");
+        explains(nowhere, &["list"], 1, "or set PLEXUS_URL");
+        explains(nowhere, &["call", READ], 1, "or set PLEXUS_URL");
+        explains(&here, &["call", READ, "{"], 1, "JSON");
+        // A refused credential is answered with the gateway's own reason.
+        owner.connect("small", &[READ]);
+        explains(&here, &["list"], 77, "a new enrollment code is needed");
+    }
+}
+
 /// The agent of `examples`, started as its page says.
 #[test]
 fn minimal_agent_lists_asks_and_writes() {
