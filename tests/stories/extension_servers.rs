@@ -114,6 +114,9 @@ fn manifest_of_a_server_lends_what_mcp_add_lends() {
         .last()
         .expect("a digest");
     let add = ["extension", "add"].into_iter().chain(named);
+    let unasked = gateway.cli(add.clone());
+    let says = "add --digest DIGEST, from the end of `plexusctl extension preview`";
+    assert!(unasked.expect_status(64).stderr.contains(says), "{unasked}");
     let added = gateway.cli(add.chain(["--digest", digest]));
     assert!(added.expect_ok().contains("memory.read_graph"), "{added}");
     assert_eq!(memory.stored(), by_command, "the same manifest and pins");

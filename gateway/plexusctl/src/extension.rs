@@ -31,6 +31,8 @@ use zeroize::Zeroizing;
 
 /// Largest manifest file that is read, in bytes: what the gateway takes, and the white space of a person's file.
 const MAX_FILE: u64 = 1 << 20;
+/// How a script agrees to what is added.
+const DIGEST: &str = "--digest DIGEST, from the end of `plexusctl extension preview`";
 /// What `new` writes, under another id.
 const EXAMPLE: &str = include_str!("../../../docs/extensions/journal.json");
 /// The same of requests to an app.
@@ -355,7 +357,7 @@ async fn add(
                 out::say(&seen_as_text(&seen));
             }
             let question = format!("add {} as shown", seen.source());
-            prompt::confirm(desk, &question, "--digest")?;
+            prompt::confirm(desk, &question, DIGEST)?;
             (seen.digest().to_owned(), draft)
         }
     };
@@ -411,7 +413,7 @@ fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) ->
     }
     let server = text::short(server.url.as_deref().unwrap_or(program), prompt::NAMED);
     let question = format!("start {server} with its secret {}", names.join(", "));
-    prompt::confirm(desk, &question, "--digest")
+    prompt::confirm(desk, &question, DIGEST)
 }
 
 /// That it serves, or which secrets it waits for, each with the command that sets it.
