@@ -102,5 +102,9 @@ fn differences(changes: &ServerChanges) -> Vec<(Option<Untrusted>, Vec<Untrusted
     if changes.instructions {
         all.push((None, vec![Untrusted::of("its instructions")]));
     }
+    if all.is_empty() && !changes.unchanged {
+        let words = "no tool; its program, its files or its settings may have changed";
+        all.push((None, vec![Untrusted::of(words)]));
+    }
     all
 }

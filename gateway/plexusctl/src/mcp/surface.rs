@@ -201,9 +201,12 @@ fn differences(changes: &ServerChanges) -> String {
     if changes.instructions {
         what.push("other instructions".to_owned());
     }
-    let what = match what.is_empty() {
-        true => "nothing".to_owned(),
-        false => what.join("; "),
+    let what = match (what.is_empty(), changes.unchanged) {
+        (true, true) => "nothing".to_owned(),
+        (true, false) => {
+            "no tool; its program, its files or its settings may have changed".to_owned()
+        }
+        (false, _) => what.join("; "),
     };
     format!("\nsince you agreed to it: {what}")
 }
@@ -214,4 +217,23 @@ fn indented(what: &str, words: &str) -> String {
         .map(|line| format!("    {}", text::line(line)))
         .collect();
     format!("  {what}:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difference_beside_the_tools_is_not_nothing() {
+        let mut changes = ServerChanges {
+            new: Vec::new(),
+            gone: Vec::new(),
+            changed: Vec::new(),
+            instructions: false,
+            unchanged: false,
+        };
+        assert!(differences(&changes).contains("its files"));
+        changes.unchanged = true;
+        assert_eq!(differences(&changes), "\nsince you agreed to it: nothing");
+    }
 }
