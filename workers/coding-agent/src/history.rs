@@ -35,6 +35,8 @@ use std::{
 const MOST_NESTED: usize = 32;
 /// Where other version control keeps what it knows, folded.
 const OTHERS: [&str; 6] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darcs"];
+/// Who commits in a copy where a run names nobody: git commits for nobody, and the owner's name stays with the owner.
+const USER: &str = "[user]\n\tname = Plexus\n\temail = plexus@localhost\n";
 
 /// Why a copy has no history of its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,7 +380,7 @@ mod tests {
         assert_eq!(git(to, &["status", "--porcelain"]), status);
         let config = fs::read_to_string(to.join(".git/config")).unwrap();
         let core = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfilemode = true\n\tautocrlf = input\n";
-        assert_eq!(config, core);
+        assert_eq!(config, format!("{USER}{core}"));
         let entries = fs::read_dir(to.join(".git")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.collect();
@@ -447,6 +449,9 @@ mod tests {
         assert_eq!(git(to, &["ls-files"]), files);
         assert_eq!(git(to, &["status", "--porcelain"]), "");
         assert_eq!(git(to, &["log", "--all", "--format=%P"]), "");
+        // Commits of a run have an author.
+        let author = ["config", "--file", ".git/config", "user.email"];
+        assert_eq!(git(to, &author), "plexus@localhost");
         // `.git` may be hidden itself.
         let (to, why, _) = copied(&path, &[".git"]);
         assert_eq!((why, to.path().join(".git").exists()), (None, false));

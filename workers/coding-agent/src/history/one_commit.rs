@@ -5,6 +5,7 @@
 //! Must not know: why there is no more.
 
 use super::{
+    USER,
     index::{Index, Staged},
     laid_out,
     pack::Packs,
@@ -71,7 +72,7 @@ impl OneCommit {
         for (name, bytes) in [
             ("packed-refs", refs.as_bytes()),
             ("HEAD", b"ref: refs/heads/main\n"),
-            ("config", CONFIG.as_bytes()),
+            ("config", format!("{USER}{CONFIG}").as_bytes()),
             ("index", &index),
         ] {
             write_new(&self.git.join(name), bytes)?;

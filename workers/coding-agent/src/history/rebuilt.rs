@@ -10,6 +10,7 @@
 
 use super::{
     HistoryError,
+    USER,
     index::{Index, Staged},
     laid_out,
     pack::Packs,
@@ -147,7 +148,7 @@ impl<'a> Rebuilding<'a> {
         let config = at.join(".git").and_then(|git| git.join("config")).ok();
         let config = config.and_then(|path| self.root.read(&path).ok());
         let config = config.map(|read| read.bytes).unwrap_or_default();
-        let config = core(&String::from_utf8_lossy(&config));
+        let config = format!("{USER}{}", core(&String::from_utf8_lossy(&config)));
         for (name, text) in [("packed-refs", packed), ("HEAD", named), ("config", config)] {
             write_new(&git.join(name), text.as_bytes())?;
         }
