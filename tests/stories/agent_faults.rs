@@ -56,6 +56,14 @@ fn server_that_refuses_is_told_in_words(kind: Kind, dropped: &str) {
     let error = failed(&desk, &input);
     assert_eq!(error["detail"]["reason"], "turn_failed", "{error}");
     desk.has_half(&error);
+    // Its line names the set, and does not say that nothing was done.
+    let set = error["detail"]["changes"].as_str().expect("its set");
+    let kept = format!("what it did until then is in the change set {set}");
+    let why = "the model server or its program failed at it";
+    let line = format!("failed at {}: {why}; {kept}", desk.kind.of("run"));
+    assert_contains(desk.gateway.cli(["activity"]).expect_ok(), &line);
+    let tail = desk.gateway.cli(["audit", "tail", "--lines", "50"]);
+    assert_contains(tail.expect_ok(), &kept);
     // The source is as good as before.
     desk.model.instead([Step::say("Hello.")]);
     assert_eq!(desk.run(&input)["text"], "Hello.");

@@ -166,8 +166,8 @@ pub(crate) async fn commit(
             outcome.code = Some(ErrorCode::ApprovalRequired.as_str().to_owned());
             outcome.reason = Some(pend::OUTSIDE.to_owned());
         }
+        outcome.summary = kept_of(kernel, &call.capability, &failed.error);
         if failed.error.code == ErrorCode::Cancelled {
-            outcome.summary = kept_of(kernel, &call.capability, &failed.error);
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
             if outcome.reason.is_none()
                 && let Some((why, words)) = unasked(kernel, source, revision)
@@ -350,7 +350,7 @@ fn judged(
     }
 }
 
-/// In words, the change set that a call which was ended has left; none where its source makes none.
+/// In words, the change set that a call which failed or was ended has left; none where its source makes none.
 fn kept_of(kernel: &Kernel, capability: &CapabilityId, error: &ErrorBody) -> Option<String> {
     let entry = kernel.catalogue.load().get(capability).cloned()?;
     entry.connector.offer.manifest.change_sets.as_ref()?;
