@@ -51,7 +51,7 @@ enum Act {
         /// Change set
         #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
         id: String,
-        /// Only this file; may be repeated
+        /// Only this file, or all files below this folder; may be repeated
         #[arg(long = "path", value_name = "FILE")]
         paths: Vec<String>,
         /// Show all of a long change

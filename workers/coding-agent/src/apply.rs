@@ -88,10 +88,10 @@ pub(crate) enum ApplyError {
     #[error("{path} builds on {}: apply that first; nothing was done", named(.set.as_ref()))]
     BuildsOn { path: RelPath, set: Option<String> },
     #[error(
-        "more than 500 files or 64 MiB at once: apply it in parts, with paths (plexusctl: --path)"
+        "more than 500 files or 64 MiB at once: apply it in parts, with paths of files or folders (plexusctl: --path)"
     )]
     TooMuch,
-    #[error("it has files that tools run, and more than one card can show: {0}")]
+    #[error("it has files that tools run, and a card cannot show all of it: {0}")]
     NotShown(String),
     #[error("{0} is hidden from agents: apply the other files with paths (plexusctl: --path)")]
     Hidden(RelPath),
@@ -465,9 +465,7 @@ impl Folder {
         if cut && !runs.is_empty() {
             let paths: Vec<_> = runs.iter().map(|(path, _)| path).collect();
             let words = match &*planned {
-                [_] => {
-                    "one file alone is too long for a card, so bring that over by hand".to_owned()
-                }
+                [_] => "no card can show this one file, so bring that over by hand".to_owned(),
                 _ => in_parts(&set, &paths, paths.len() == planned.len()),
             };
             return Err(ApplyError::NotShown(words));
@@ -886,15 +884,29 @@ fn verbs(change: &FileChange) -> (&'static str, &'static str) {
     }
 }
 
+/// The files that these paths name: each is one of them, or a folder that has some.
 fn chosen(files: &[FileChange], paths: &[String]) -> Result<Vec<FileChange>, ApplyError> {
-    let mut chosen = Vec::new();
+    let (mut chosen, mut named) = (Vec::new(), BTreeSet::new());
     for path in paths {
-        let found = files.iter().find(|change| change.path.as_str() == path);
-        let found = found.ok_or_else(|| ApplyError::NotInSet(path.clone()))?;
-        if chosen.contains(found) {
-            return Err(ApplyError::Nothing);
+        let file = files.iter().find(|change| change.path.as_str() == path);
+        let folder = path.strip_suffix('/').unwrap_or(path);
+        let is_below = |change: &&FileChange| {
+            let rest = change.path.as_str().strip_prefix(folder);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let found: Vec<_> = match file {
+            Some(file) => vec![file],
+            None => files.iter().filter(is_below).collect(),
+        };
+        if found.is_empty() {
+            return Err(ApplyError::NotInSet(path.clone()));
         }
-        chosen.push(found.clone());
+        for change in found {
+            if !named.insert(&change.path) {
+                return Err(ApplyError::Nothing);
+            }
+            chosen.push(change.clone());
+        }
     }
     Ok(chosen)
 }
@@ -1180,6 +1192,38 @@ mod tests {
     }
 
     #[test]
+    fn folder_names_all_files_below_it() {
+        let after = [
+            ("a.txt", "1"),
+            ("docs/b.txt", "1"),
+            ("docs/in/c.txt", "1"),
+            ("docs2/d.txt", "1"),
+        ];
+        let scene = scene(&[], &after);
+        let planned = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+            let plan = scene.folder.plan(&scene.set, Some(&paths), &|| false)?;
+            let files = plan.files().map(|file| file.path.as_str().to_owned());
+            Ok::<Vec<_>, ApplyError>(files.collect())
+        };
+        let docs = ["docs/b.txt", "docs/in/c.txt"];
+        assert_eq!(planned(&["docs"]).unwrap(), docs);
+        assert_eq!(planned(&["docs/"]).unwrap(), docs);
+        assert_eq!(planned(&["docs/in", "a.txt"]).unwrap().len(), 2);
+        for none in ["doc", "a.txt/", "/", "."] {
+            let refused = planned(&[none]).unwrap_err();
+            assert!(matches!(refused, ApplyError::NotInSet(_)), "{none}");
+        }
+        let twice = planned(&["docs", "docs/b.txt"]).unwrap_err();
+        assert!(matches!(twice, ApplyError::Nothing), "{twice}");
+        // A file is meant before the folder of its name.
+        let scene = self::scene(&[("top", "1")], &[("top/in", "2")]);
+        let top = ["top".to_owned()];
+        let plan = scene.folder.plan(&scene.set, Some(&top), &|| false);
+        assert_eq!(plan.unwrap().files().count(), 1);
+    }
+
+    #[test]
     fn long_apply_with_an_executable_names_it() {
         let long = "line\n".repeat(LONGEST_DIFF / 5);
         let after = [
@@ -1207,6 +1251,13 @@ mod tests {
         let refused = large.folder.plan(&large.set, None, &|| false);
         let words = refused.unwrap_err().to_string();
         assert!(words.ends_with("bring that over by hand"), "{words}");
+        // One beside them of which a card has the size alone, as of a picture.
+        let uncompared = "x".repeat((1 << 20) + 1);
+        let beside = self::scene(&[], &[("a.txt", &*uncompared), ("z.py", "#!")]);
+        let refused = beside.folder.plan(&beside.set, None, &|| false);
+        let words = refused.unwrap_err().to_string();
+        let why = "a card cannot show all of it: apply those first";
+        assert!(words.contains(why), "{words}");
         // Those that may be executed stand first, of what a card can show.
         let short = self::scene(&[], &[("a.txt", "a"), ("z.py", "#!")]);
         let plan = short.folder.plan(&short.set, None, &|| false).unwrap();
