@@ -84,9 +84,13 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
             .await
             .ok();
         let is_gone = |one: &Effect| {
-            let is_apply = apply
-                .as_ref()
-                .is_some_and(|apply| apply.id == one.past.capability);
+            // A run that names what takes it back has applied files.
+            let facts = state.capability(&one.past.capability);
+            let is_run = facts.is_some_and(|(_, facts)| facts.staged) && one.past.undo.is_some();
+            let is_apply = is_run
+                || apply
+                    .as_ref()
+                    .is_some_and(|apply| apply.id == one.past.capability);
             let is_there = of_source
                 .iter()
                 .any(|set| set.calls.contains(&one.past.intent));
