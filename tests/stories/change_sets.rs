@@ -434,8 +434,8 @@ fn modes_are_applied_and_undone() {
     assert_eq!(plan["rating"], "execute", "{plan}");
     let text = plan.to_string();
     for words in [
-        "becomes executable: tool",
-        "is executable no more: old-tool",
+        "(becomes executable: tool)",
+        "(is executable no more: old-tool)",
         "new.sh",
     ] {
         assert!(text.contains(words), "{words}: {plan}");
@@ -558,7 +558,10 @@ fn direct_run_applies(kind: Kind) {
     assert_contains(&nothing.stderr, &format!("{of_newest} {asked}"));
     assert_contains(&nothing.stderr, "plexusctl activity --changed");
     let name = item.replace("pend_", "run_");
+    let reviewed = || desk.gateway.cli(["review", "caller"]).expect_ok().to_owned();
+    assert_lacks(&reviewed(), "taken back");
     desk.gateway.cli(["undo", &name, "--yes"]).expect_ok();
+    assert_contains(&reviewed(), "all of it was taken back");
     assert_eq!(desk.folder.tree(), before);
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");

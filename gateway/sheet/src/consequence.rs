@@ -226,8 +226,9 @@ fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
         let old = line.strip_prefix("--- ")?;
         let new = lines.next()?.strip_prefix("+++ ")?;
         files.push((old, new));
-        // A remark on what no line shows: `(the encoding changes too)`.
-        while lines.next_if(|line| line.starts_with('(')).is_some() {}
+        // A remark on what no line shows: `(the encoding changes too)`, `(becomes executable: run.sh)`.
+        let is_remark = |line: &&str| line.starts_with('(');
+        while lines.next_if(is_remark).is_some() {}
         while let Some(hunk) = lines.next_if(|line| line.starts_with("@@ ")) {
             let mut sides = hunk.split(' ').skip(1);
             let (mut old, mut new) = (
@@ -244,6 +245,7 @@ fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
             }
             while lines.next_if(|line| line.starts_with('\\')).is_some() {}
         }
+        while lines.next_if(is_remark).is_some() {}
     }
     Some(files)
 }
@@ -297,6 +299,10 @@ mod tests {
         let diff = "--- a\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n--- b\n+++ b\n@@ -1,2 +1 @@\n--- c\n \
                     y\n--- /dev/null\n+++ d\n@@ -0,0 +1 @@\n+z\n\\ No newline at end of file\n";
         let recoded = "--- a\n+++ a\n(the encoding changes too)\n@@ -1 +1 @@\n-x\n+y\n--- b\n+++ b\n(only the encoding changes)\n";
+        let modes = concat!(
+            "--- /dev/null\n+++ a\n@@ -0,0 +1 @@\n+x\n(becomes executable: a)\n",
+            "--- b\n+++ b\n(is executable no more: b)\n--- c\n+++ c\n@@ -1 +1 @@\n-(x\n+(y\n"
+        );
         let files = [("file", true), ("file", true), ("file", true)];
         #[rustfmt::skip]
         let rows = [
@@ -314,6 +320,7 @@ mod tests {
             (json!({"diff": diff, "form": "diff", "cut": true}), &files, "Changes or deletes 3 files"),
             (json!({"diff": diff, "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
             (json!({"diff": recoded, "form": "diff"}), &files[..2], "Changes 2 files"),
+            (json!({"diff": modes, "form": "diff"}), &files, "Changes 2 files, creates one"),
             (json!({"diff": "renames a to b\n", "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
             (json!({}), &[("calendar", false), ("event", true)], "Changes one event"),
             (json!({}), &[("list", false)], "Changes one list"),

@@ -441,12 +441,14 @@ impl Folder {
                 let shown =
                     Change::between(&change.path, before, content.as_deref(), verbs(&change));
                 match (shown.diff, change.kind()) {
-                    (_, ChangeKind::Mode) => {}
+                    (_, ChangeKind::Mode) => {
+                        diff.push_str(&format!("--- {0}\n+++ {0}\n", change.path));
+                    }
                     (Some(text), _) => diff.push_str(&text),
                     (None, _) => diff.push_str(&format!("{}\n", shown.headline)),
                 }
                 if let Some(words) = mode_words(&change) {
-                    diff.push_str(&format!("{words}: {}\n", change.path));
+                    diff.push_str(&format!("({words}: {})\n", change.path));
                 }
                 cut |= shown.is_cut && change.kind() != ChangeKind::Mode;
             }
