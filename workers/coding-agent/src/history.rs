@@ -35,7 +35,7 @@ use std::{
 const MOST_NESTED: usize = 32;
 /// Where other version control keeps what it knows, folded.
 const OTHERS: [&str; 6] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darcs"];
-/// Who commits in a copy where a run names nobody: git commits for nobody, and the owner's name stays with the owner.
+/// The author of commits in a copy, unless a run names another: git refuses a commit without one.
 const USER: &str = "[user]\n\tname = Plexus\n\temail = plexus@localhost\n";
 
 /// Why a copy has no history of its folder.
