@@ -236,6 +236,10 @@ fn a_link_in_the_way() {
     assert_eq!(error["effect"], "none");
     assert_eq!(outside.read("today.md"), "not yours\n");
     assert_eq!(outside.tree(), ["today.md"]);
+    let told = house
+        .gateway
+        .cli(["activity", "--touched", "notes/today.md"]);
+    assert_contains(told.expect_ok(), ": notes/today.md (approved by you)");
 
     // Back as it was: a fresh card, and the write is done.
     std::fs::remove_file(root.join("notes")).expect("the link goes");

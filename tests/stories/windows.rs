@@ -563,6 +563,14 @@ fn a_standing_write_is_held_against_what_was_read() {
     let error = unread.expect_error(200, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "unread");
     assert_eq!(house.workspace.read("report.txt"), "first line\n");
+    // Of the file the owner finds it too, although its worker touched nothing.
+    let told = house
+        .gateway
+        .cli(["activity", "--touched", "report.txt", "--refused"]);
+    assert_contains(
+        told.expect_ok(),
+        "w was refused workspace.write: it had not read what it would replace: report.txt",
+    );
 
     agent.must(READ, report());
     agent.must(WRITE, note("report.txt", "seen\n"));

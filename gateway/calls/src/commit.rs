@@ -24,7 +24,7 @@ use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
-use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal};
+use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal, Touch};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Instant};
 
@@ -106,6 +106,7 @@ pub(crate) async fn commit(
     if code.as_ref().is_err_and(DispatchError::is_code_changed) {
         return Err(NoOutcome::ProgramChanged);
     }
+    let about = named(&intent);
     let submitted = match call.principal.agent() {
         Some(agent) => kernel.submit_for(agent, intent).await,
         None => kernel.ledger.submit(intent, Lane::Owner).await,
@@ -153,6 +154,9 @@ pub(crate) async fn commit(
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
     let is_answer_lost = matches!(committed, Committed::Settled);
     let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
+    if matches!(outcome.kind, OutcomeKind::Refused) && outcome.touched.is_empty() {
+        outcome.touched = about;
+    }
     if is_answer_lost {
         outcome.undo = kernel.undo_of_lost(&call.capability, &intent);
     }
@@ -187,6 +191,19 @@ pub(crate) async fn commit(
         is_answer_lost,
         recorded: recorded.is_ok(),
     })
+}
+
+/// The things that an intent names. Of a refused call they are recorded with its refusal, as of one that has no intent, so that
+/// its line and a search for a thing name them.
+fn named(intent: &Command) -> Vec<Touch> {
+    let Command::Intent { about, .. } = intent else {
+        return Vec::new();
+    };
+    let unseen = |touch: &Touch| Touch {
+        digest: None,
+        ..touch.clone()
+    };
+    about.iter().map(unseen).collect()
 }
 
 /// The cause of a cancel that nobody asked for: for the log, and in words.
