@@ -4,6 +4,7 @@ use crate::accessible::keeps_nobody_out;
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::{Browser, key};
 use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, programs};
 
 #[test]
@@ -58,6 +59,23 @@ fn by_the_key() {
     assert_eq!(told("console.sign-out"), 1);
     browser.reload();
     let _ = browser.see("#key");
+}
+
+/// A sign-in on Approvals ends at the card's heading, as on any other page.
+#[test]
+fn focus_after_sign_in_is_on_the_card() {
+    let (scene, agent) = Scene::with_agent("my-cc");
+    let browser = &scene.browser;
+    agent.must_ask(WRITE, note("a.md", "text\n"));
+    browser.go(&format!("{}/approvals", scene.page()));
+    browser.reads(".headline", "creates a.md");
+    browser.see("#sign-out").click();
+    browser.reads("#door-why", "You are signed out.");
+    browser.press(&scene.gateway.key());
+    browser.press(key::ENTER);
+    until_true("the card's heading", || {
+        browser.run("return document.activeElement.id") == "asks"
+    });
 }
 
 #[test]

@@ -134,6 +134,7 @@
     leaving = elsewhere = false;
     $('door').hidden = true;
     $('key').value = '';
+    $('key').blur();
     for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = false;
     listen();
     route(history.state?.y).catch(unanswered);
