@@ -437,6 +437,7 @@ fn card_of_a_source_that_is_switched_off_says_so() {
         browser.reads("#queue", &format!("workspace.read: path={path}"));
     }
     scene.open_card(&item);
+    let set = "#queue .alike";
     let cli = |words: &[&str]| {
         let said = scene.gateway.cli(words.iter().copied());
         said.expect_ok();
@@ -453,12 +454,15 @@ fn card_of_a_source_that_is_switched_off_says_so() {
             "It can be approved when it is hidden from agents no more: show workspace.read",
         ),
     ] {
+        let _ = browser.see(set);
         cli(off);
         browser.reads("[data-answer]", said);
         assert!(browser.sees(ONCE).is_none(), "it could only fail");
+        browser.loses(set);
         cli(on);
         let _ = browser.see(ONCE);
     }
+    let _ = browser.see(set);
     browser.see(ONCE).click();
     browser.reads("#notes", "Approved once");
 

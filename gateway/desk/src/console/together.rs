@@ -154,6 +154,12 @@ impl RequestSets {
         kept.retain(|id, _| ids.contains(id));
         let mut sets: Vec<(Arc<Likeness>, PendingId, usize)> = Vec::new();
         for item in waiting.iter().filter(|item| item.register.is_none()) {
+            // Its revision does not say whether it could be approved: what is kept is of a source that is on.
+            if approvals::switched_off(state, item).is_some()
+                || approvals::hidden(state, item).is_some()
+            {
+                continue;
+            }
             let is_of = |known: &&KeptLikeness| known.revision == item.revision;
             let known = kept.get(&item.id).filter(is_of).cloned();
             let known = known.unwrap_or_else(|| {
