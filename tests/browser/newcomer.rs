@@ -162,7 +162,9 @@ fn revokes(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
     hands.browser.reads("#notes", "Revoked — my-cc");
     hands.browser.reads("#card", "revoked");
     // Neither a code nor a loan is for it any more.
-    hands.browser.reads("#card [href='/admin/connect']", "Connect an agent");
+    hands
+        .browser
+        .reads("#card [href='/admin/connect']", "Connect an agent");
     assert!(hands.browser.sees("#card [href^='/admin/lend']").is_none());
     hands.done("revoke");
     agent

@@ -558,7 +558,12 @@ fn direct_run_applies(kind: Kind) {
     assert_contains(&nothing.stderr, &format!("{of_newest} {asked}"));
     assert_contains(&nothing.stderr, "plexusctl activity --changed");
     let name = item.replace("pend_", "run_");
-    let reviewed = || desk.gateway.cli(["review", "caller"]).expect_ok().to_owned();
+    let reviewed = || {
+        desk.gateway
+            .cli(["review", "caller"])
+            .expect_ok()
+            .to_owned()
+    };
     assert_lacks(&reviewed(), "taken back");
     desk.gateway.cli(["undo", &name, "--yes"]).expect_ok();
     assert_contains(&reviewed(), "all of it was taken back");

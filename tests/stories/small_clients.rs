@@ -144,7 +144,10 @@ fn small_clients_explain_what_is_missing() {
         explains(nowhere, &["enroll", "x"], 1, "or set PLEXUS_URL");
         let owner = house.owner();
         let connected = owner.connect("small", &[READ]);
-        let enrolled = run(&here, &["enroll", connected["code"].as_str().expect("a code")]);
+        let enrolled = run(
+            &here,
+            &["enroll", connected["code"].as_str().expect("a code")],
+        );
         assert_eq!(enrolled.expect_ok(), "small\n");
         explains(nowhere, &["list"], 1, "or set PLEXUS_URL");
         explains(nowhere, &["call", READ], 1, "or set PLEXUS_URL");

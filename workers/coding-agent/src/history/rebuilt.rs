@@ -9,8 +9,7 @@
 //! Must not know: what is hidden; it is not asked where anything is.
 
 use super::{
-    HistoryError,
-    USER,
+    HistoryError, USER,
     index::{Index, Staged},
     laid_out,
     pack::Packs,
