@@ -636,6 +636,8 @@ fn failed_start_says_why_and_what_to_do() {
         ("Error: getaddrinfo EAI_AGAIN api.example.com\n", "wants the network"),
         ("Error: EACCES: permission denied, open '/etc/x'\n", "--folder"),
         ("SyntaxError: Unexpected token '?'\n", "another version"),
+        ("IOError: \"/proc/self/cgroup\": Permission denied\n", "given to no server"),
+        ("Error: X_API_KEY environment variable is required\n", "--secret NAME=FILE"),
     ];
     for (words, advice) in rows {
         lent.folder

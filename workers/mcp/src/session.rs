@@ -237,50 +237,67 @@ pub(crate) fn network_advice(words: &str) -> &'static str {
     }
 }
 
+/// Marks of the last words of a start that failed, and what to do then. The first that fits is told.
+const START_ADVICE: &[(&[&str], &str)] = &[
+    (
+        &["git_python_refresh", "bad git executable"],
+        ". It looks for git when it starts, and a server starts no other program here: a repository is lent by plexusctl sources add git; for its other tools give it --env GIT_PYTHON_REFRESH=quiet",
+    ),
+    (
+        &[
+            "cannot find module",
+            "module_not_found",
+            "modulenotfounderror",
+            "no module named",
+            "err_module_not_found",
+        ],
+        ". A module is missing: give the folder that it lies in with --code, or install the server with plexusctl mcp install",
+    ),
+    (
+        &[
+            "unsupported engine",
+            "requires node",
+            "requires python",
+            "requires a different python",
+            "syntaxerror",
+            "invalid elf header",
+            "compiled against a different",
+        ],
+        ". It seems to be made for another version of its interpreter: name the program of the version that it wants",
+    ),
+    (&NETWORK, NO_HOST),
+    (
+        &["'/proc/", "\"/proc/", "'/sys/", "\"/sys/"],
+        ". It reads what the system says of itself (/proc, /sys), which is given to no server",
+    ),
+    (
+        &[
+            "eacces",
+            "eperm",
+            "erofs",
+            "permission denied",
+            "operation not permitted",
+            "read-only file system",
+        ],
+        ". It wants a file that it was not given, or to write where it may not: --folder names what it may change, --code what it only reads. At its start and in a read it writes in its home (HOME, TMPDIR) alone",
+    ),
+    (
+        &[
+            "environment variable",
+            "env var",
+            "api key is required",
+            "api_key",
+            "access token is required",
+            "_token",
+        ],
+        ". It seems to want a variable: --secret NAME=FILE gives it a secret, --env NAME=VALUE another value",
+    ),
+];
+
 /// What to do about a start that failed, where its last words are of a common kind.
 fn advice(words: &[String]) -> &'static str {
     let said = words.join("\n").to_lowercase();
-    let kinds: [(&[&str], &str); 5] = [
-        (
-            &["git_python_refresh", "bad git executable"],
-            ". It looks for git when it starts, and a server starts no other program here: a repository is lent by plexusctl sources add git; for its other tools give it --env GIT_PYTHON_REFRESH=quiet",
-        ),
-        (
-            &[
-                "cannot find module",
-                "module_not_found",
-                "modulenotfounderror",
-                "no module named",
-                "err_module_not_found",
-            ],
-            ". A module is missing: give the folder that it lies in with --code, or install the server with plexusctl mcp install",
-        ),
-        (
-            &[
-                "unsupported engine",
-                "requires node",
-                "requires python",
-                "requires a different python",
-                "syntaxerror",
-                "invalid elf header",
-                "compiled against a different",
-            ],
-            ". It seems to be made for another version of its interpreter: name the program of the version that it wants",
-        ),
-        (&NETWORK, NO_HOST),
-        (
-            &[
-                "eacces",
-                "eperm",
-                "erofs",
-                "permission denied",
-                "operation not permitted",
-                "read-only file system",
-            ],
-            ". It wants a file that it was not given, or to write where it may not: --folder names what it may change, --code what it only reads. At its start and in a read it writes in its home (HOME, TMPDIR) alone",
-        ),
-    ];
-    let found = kinds
+    let found = START_ADVICE
         .iter()
         .find(|(marks, _)| marks.iter().any(|mark| said.contains(mark)));
     found.map_or("", |(_, advice)| advice)
