@@ -52,7 +52,10 @@ require("readline").createInterface({input: process.stdin}).on("line", line => {
 const WHEEL: &str = r#"
 import sys, zipfile
 server = '''
-import json, sys
+import json, mimetypes, sys
+
+# Reads /etc/mime.types, where there is one.
+mimetypes.init()
 
 def hello(path):
     try:
@@ -166,6 +169,9 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     let lock = fs::read_to_string(place.join("package-lock.json")).expect("a lock file");
     assert!(lock.contains("sha512-"), "{lock}");
     assert!(!place.join("node_modules/plexus-tiny/was-run").exists());
+    let again = install(&gateway, registry, package, &[]);
+    again.expect_status(1);
+    assert!(again.stderr.contains("plexusctl mcp remove tiny"), "{again}");
     let agent = gateway.agent_with("caller", &["tiny.hello"]);
     let said = agent.must("tiny.hello", json!({}));
     assert_eq!(said["output"]["text"], "hello you", "{said}");
@@ -175,6 +181,14 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     fs::write(place.join("package-lock.json"), lock + "\n").expect("a file");
     gateway.start_again();
     assert!(card(&gateway).to_string().contains("run the files in"));
+    // What was installed outlives what was lent from it, and the next install says what to delete.
+    let removed = gateway.cli(["mcp", "remove", "tiny"]);
+    removed.expect_ok();
+    let left = install(&gateway, registry, package, &[]);
+    left.expect_status(1);
+    let delete = format!("rm -r {}", place.display());
+    assert!(left.stderr.contains(&delete), "{left}");
+    assert!(!left.stderr.contains("mcp remove"), "{left}");
 }
 
 /// What no server is given is refused before anything is fetched.

@@ -13,7 +13,7 @@
 use super::{Given, LOOK, agree, utf8};
 use crate::{owner::Desk, prompt, sources::there};
 use clap::Args;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, shell, text};
 use plexus_owner::extensions::{Draft, Preview};
 use plexus_protocol::{ErrorCode, SourceId};
 use serde_json::{Value, json};
@@ -133,12 +133,7 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
         }
     }
     if folder.exists() {
-        let why = format!("{} is there already", folder.display());
-        let next = format!(
-            "remove what is lent from it, then this folder: plexusctl mcp remove {}",
-            asked.name
-        );
-        return Err(Stop::new(Exit::Failed, "already_there", why).next(next));
+        return Err(already_there(desk, &asked.name, &folder).await?);
     }
     let tool = package.tool()?;
     // What is refused whatever the package holds is refused before it is installed. Its program is not there yet.
@@ -184,6 +179,17 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
     }
     drop(fs::remove_file(&unfinished));
     lent
+}
+
+/// The folder of an install is there: how another one, such as of a newer version, takes its place.
+async fn already_there(desk: &Desk, name: &SourceId, folder: &Path) -> Result<Stop, Stop> {
+    let delete = format!("rm -r {}", shell::quote(&folder.to_string_lossy()));
+    let next = match is_there(desk, name).await? {
+        true => format!("plexusctl mcp remove {name}; {delete}; then install again (grants end)"),
+        false => format!("nothing is lent from it: {delete}; then install again"),
+    };
+    let why = format!("{} is there already", folder.display());
+    Ok(Stop::new(Exit::Failed, "already_there", why).next(next))
 }
 
 async fn is_there(desk: &Desk, name: &SourceId) -> Result<bool, Stop> {
