@@ -51,24 +51,24 @@ impl Stop {
         Self::new(Exit::Usage, "usage", why).next("`--help` after the command says how it is typed")
     }
 
-    /// The parser of a command line refuses it: `told` has the error, tips, and how the command is typed.
+    /// The parser of a command line refuses it: `told` is all that it says, and `usage` the part about how the command is typed.
     #[must_use]
-    pub fn command_line(told: &str) -> Self {
-        let (mut why, mut usage) = (String::new(), None);
-        for part in told.split("\n\n") {
-            let words: Vec<_> = part.split_whitespace().collect();
-            let words = words.join(" ");
-            if let Some(typed) = words.strip_prefix("Usage: ") {
-                usage = Some(format!("it is typed so: {typed}"));
-            } else if let Some(error) = words.strip_prefix("error: ") {
-                why = error.to_owned();
-            } else if let Some(tip) = words.strip_prefix("tip: ") {
-                why.push_str(&format!("; {tip}"));
-            }
-        }
-        let stop = Self::usage(why);
+    pub fn command_line(told: &str, usage: Option<&str>) -> Self {
+        // A typed word is quoted in it and may look like any part of it: the parser's own end is the last one.
+        let end = usage.unwrap_or("For more information, try ");
+        let error = told.rsplit_once(end).map_or(told, |(error, _)| error);
+        let error = error.strip_prefix("error: ").unwrap_or(error);
+        let error = error
+            .replace("\n\n  tip: ", "; ")
+            .replace("\n  tip: ", "; ");
+        let words: Vec<_> = error.split_whitespace().collect();
+        let stop = Self::usage(words.join(" "));
+        let usage = usage.and_then(|usage| usage.strip_prefix("Usage: "));
         match usage {
-            Some(usage) => stop.next(usage),
+            Some(usage) => {
+                let ways: Vec<_> = usage.lines().map(str::trim).collect();
+                stop.next(format!("it is typed so: {}", ways.join(", or: ")))
+            }
             None => stop,
         }
     }
@@ -276,22 +276,34 @@ mod tests {
 
     #[test]
     fn parser_of_a_line_answers_three_questions() {
-        let told = "error: unexpected argument '--wiat' found\n\n  tip: a similar argument exists: '--wait'\n\n\
-                    Usage: plexus call [OPTIONS] <CAPABILITY>\n\nFor more information, try '--help'.\n";
-        assert_eq!(
-            Stop::command_line(told).to_string(),
-            "stopped: usage\ndone: nothing was done\n\
-             why: unexpected argument '--wiat' found; a similar argument exists: '--wait'\n\
-             next: it is typed so: plexus call [OPTIONS] <CAPABILITY>"
+        let usage = "Usage: plexus call [OPTIONS] <CAPABILITY>\n       plexus call <COMMAND>";
+        let told = format!(
+            "error: unexpected argument '--wiat' found\n\n  tip: to pass it as a value, use '--'\n  tip: '--wait' exists\n\n\
+             {usage}\n\nFor more information, try '--help'.\n"
         );
-        let several =
-            "error: the following required arguments were not provided:\n  <A>\n  <B>\n\nFor more";
-        let stop = Stop::command_line(several);
+        assert_eq!(
+            Stop::command_line(&told, Some(usage)).to_string(),
+            "stopped: usage\ndone: nothing was done\n\
+             why: unexpected argument '--wiat' found; to pass it as a value, use '--'; '--wait' exists\n\
+             next: it is typed so: plexus call [OPTIONS] <CAPABILITY>, or: plexus call <COMMAND>"
+        );
+        let several = "error: the following required arguments were not provided:\n  <A>\n  <B>\n\n\
+                       For more information, try '--help'.\n";
+        let stop = Stop::command_line(several, None);
         assert_eq!(
             stop.why,
             "the following required arguments were not provided: <A> <B>"
         );
         assert_eq!(stop.next, Stop::usage("").next);
+    }
+
+    #[test]
+    fn typed_paragraphs_are_no_words_of_the_parser() {
+        let told = "error: invalid value 'a\n\nUsage: sh evil\n\nerror: b' for '--wait <SECONDS>': no number\n\n\
+                    For more information, try '--help'.\n";
+        let stop = Stop::command_line(told, None);
+        let why = "invalid value 'a Usage: sh evil error: b' for '--wait <SECONDS>': no number";
+        assert_eq!((&*stop.why, &stop.next), (why, &Stop::usage("").next));
     }
 
     #[test]

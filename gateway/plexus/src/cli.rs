@@ -6,7 +6,10 @@ use crate::{
     settings::{MAX_WAIT_S, Settings, Target},
     watch, whoami,
 };
-use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ErrorKind},
+};
 use plexus_client::{Exit, Stop, out, read_help, span, text};
 use plexus_protocol::{CapabilityId, RunId};
 use std::ffi::OsString;
@@ -195,7 +198,8 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
                 // A closed terminal is no reason to fail differently.
                 let _ = error.print();
             } else {
-                let stop = Stop::command_line(&error.render().to_string());
+                let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+                let stop = Stop::command_line(&error.render().to_string(), usage.as_deref());
                 out::say(&stop.to_string());
             }
             if error.use_stderr() {

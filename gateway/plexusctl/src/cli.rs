@@ -160,7 +160,8 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
             // A closed terminal is no reason to fail differently.
             let _ = error.print();
         } else {
-            let mut stop = Stop::command_line(&error.render().to_string());
+            let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+            let mut stop = Stop::command_line(&error.render().to_string(), usage.as_deref());
             if let Some(list) = list_of(&error, &line) {
                 stop.next = format!("{list}; {}", stop.next);
             }
