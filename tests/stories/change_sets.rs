@@ -572,6 +572,26 @@ fn direct_run_applies(kind: Kind) {
     assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");
 }
 
+/// The list leaves out the change set of the run, whose files are in the folder all the same.
+#[test]
+fn review_of_joined_direct_run_takes_nothing_back() {
+    let steps = [
+        Step::exec("echo more >> a.txt"),
+        Step::say("Changed."),
+        Step::exec("echo new > new.txt"),
+        Step::say("Made."),
+    ];
+    let desk = Desk::open(CODEX, steps);
+    let direct = desk.run(&json!({"prompt": "Change.", "mode": "direct"}));
+    assert_eq!(direct["applied"]["files"], 1, "{direct}");
+    let first = direct["changes"]["id"].clone();
+    desk.run(&json!({"prompt": "Make.", "onto": [first], "join": true}));
+    assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
+    let reviewed = desk.gateway.cli(["review", "caller"]);
+    assert_contains(reviewed.expect_ok(), "codex: 1 change set, shown by");
+    assert_lacks(reviewed.expect_ok(), "taken back");
+}
+
 #[test]
 fn new_folders_with_several_files_are_applied_and_undone() {
     let make =

@@ -43,7 +43,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 use unicode_normalization::UnicodeNormalization as _;
@@ -367,6 +367,25 @@ pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityRow>, Re
     let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
     let found = blocking(move || found(&ledger, &state, &undos, &id)).await?;
     found.map_err(|e| unreadable(&e))
+}
+
+/// Those of these calls that were taken back as a whole, as the newest [`UNDOS`] events tell.
+pub(super) async fn taken_back(desk: &Desk, ids: Vec<String>) -> BTreeSet<String> {
+    if ids.is_empty() {
+        return BTreeSet::new();
+    }
+    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
+    let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
+    let look = move || {
+        let found = ids.iter().filter_map(|id| id.parse::<EventId>().ok());
+        let found = found.filter_map(|id| row(&ledger, &state, &id).ok().flatten());
+        let mut rows: Vec<ActivityRow> = found.collect();
+        undone::left_out(&ledger, &undos, rows.iter_mut().collect(), UNDOS).ok()?;
+        let back = rows.iter().map(ActivityRow::call).filter(|call| call.undone);
+        Some(back.map(|call| call.audit_id.clone()).collect())
+    };
+    let told = blocking(look).await;
+    told.ok().flatten().unwrap_or_default()
 }
 
 /// The newest later change of what a past one changed, where it was not undone: the one to undo first. None where no call

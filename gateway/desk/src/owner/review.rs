@@ -2,7 +2,7 @@
 //!
 //! Which effects there were is the log's to say, what they came to the sources': the gateway opens no file.
 
-use super::{changes, undo};
+use super::{activity, changes, undo};
 use crate::{
     acts::blocking,
     desk::Desk,
@@ -96,9 +96,11 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
                 .any(|set| set.calls.contains(&one.past.intent));
             is_apply && !is_there && is_recent(&one.past, desk.clock.now())
         };
-        // The source says of every change set which calls hold files of it in the folder.
+        // The source says of each change set that it lists which calls hold files of it in the folder. It leaves out one that a
+        // later run has joined, so the log has to have the undo as well.
         let gone = effects.iter().filter(|one| is_heard && is_gone(one));
-        let gone: BTreeSet<_> = gone.map(|one| one.past.intent.clone()).collect();
+        let gone = gone.map(|one| one.past.intent.to_string()).collect();
+        let gone = activity::taken_back(&desk, gone).await;
         let mut review = match effects.is_empty() {
             true => SourceReview::nothing(source),
             false => review_of(&desk, source, &effects).await,
@@ -110,7 +112,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
             false => review.runs = logged,
         }
         for one in &mut review.not_kept {
-            if gone.contains(&one.audit_id) {
+            if gone.contains(one.audit_id.as_str()) {
                 let did = one.summary.as_deref().unwrap_or("applied files");
                 one.summary = Some(format!("{did}; all of it was taken back"));
             }
