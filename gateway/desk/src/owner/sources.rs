@@ -31,7 +31,7 @@ use plexus_sources::{
     secrets,
 };
 use plexus_supervisor::SourceHealth;
-use plexus_trust::{Command, Hide, Item, ItemState, Reply, Source, SourceConfig, Target};
+use plexus_trust::{Command, Hide, Item, Reply, Source, SourceConfig, Target};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -473,9 +473,10 @@ pub(super) fn granted_on(desk: &Desk, source: &str) -> usize {
 
 /// How many requests for a source wait.
 fn waiting_for(desk: &Desk, source: &str) -> usize {
-    let (state, now) = (desk.ledger.snapshot(), desk.clock.now());
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
     let items = state.agents.values().flat_map(|a| a.items.values());
-    let waits = items.filter(|item| item.state == ItemState::Pending && now < item.expires_at);
+    let waits = items.filter(|item| item.waits(now));
     let is_for = |item: &Item| {
         item.asks
             .iter()
