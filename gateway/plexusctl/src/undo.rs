@@ -29,8 +29,8 @@ const LIST: &str = "plexusctl undo";
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").args(["audit_id", "path"])))]
 pub(crate) struct Undo {
-    /// Audit id of the effect, or of its outcome; or the request or the run that it was approved as; where you are asked, six
-    /// characters of its number are enough [default: show what can be undone]
+    /// Audit id of the effect, or of its outcome; or the request or the run that it was approved as; where you are asked, enough
+    /// characters of it to name it [default: show what can be undone]
     audit_id: Option<EffectName>,
     /// The last effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
