@@ -171,7 +171,10 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     assert!(!place.join("node_modules/plexus-tiny/was-run").exists());
     let again = install(&gateway, registry, package, &[]);
     again.expect_status(1);
-    assert!(again.stderr.contains("plexusctl mcp remove tiny"), "{again}");
+    assert!(
+        again.stderr.contains("plexusctl mcp remove tiny"),
+        "{again}"
+    );
     let agent = gateway.agent_with("caller", &["tiny.hello"]);
     let said = agent.must("tiny.hello", json!({}));
     assert_eq!(said["output"]["text"], "hello you", "{said}");

@@ -132,7 +132,7 @@ fn operator_of_another_user_is_told_whose_relay() {
         let socket = relay.folder.path().join("store.redb.operator");
         let changed = match nix::unistd::geteuid().is_root() {
             true => std::os::unix::fs::chown(&socket, Some(65534), None),
-            false => std::fs::set_permissions(&socket, Permissions::from_mode(0)),
+            false => std::fs::set_permissions(&socket, Permissions::from_mode(0o0)),
         };
         changed.expect("changed");
         let refused = relay.operator("invite", &["--organization", "Acme"]);

@@ -381,7 +381,10 @@ pub(super) async fn taken_back(desk: &Desk, ids: Vec<String>) -> BTreeSet<String
         let found = found.filter_map(|id| row(&ledger, &state, &id).ok().flatten());
         let mut rows: Vec<ActivityRow> = found.collect();
         undone::left_out(&ledger, &undos, rows.iter_mut().collect(), UNDOS).ok()?;
-        let back = rows.iter().map(ActivityRow::call).filter(|call| call.undone);
+        let back = rows
+            .iter()
+            .map(ActivityRow::call)
+            .filter(|call| call.undone);
         Some(back.map(|call| call.audit_id.clone()).collect())
     };
     let told = blocking(look).await;
