@@ -285,6 +285,9 @@ fn write_that_the_owner_settled_is_taken_back() {
     let lost = agent.invoke(WRITE, input);
     assert_eq!(lost.at("/error/effect"), "unknown", "{lost}");
     let event = lost.text_at("/auditId");
+    // Among the calls about the note is the one that may have changed it.
+    let told = desk.gateway.cli(["activity", "--touched", "Log.md"]);
+    assert_contains(told.expect_ok(), "NOT KNOWN whether it happened");
     desk.app.set_script(|_, _| None);
     desk.app.put("Log.md", "two");
     let settled = desk

@@ -154,7 +154,8 @@ pub(crate) async fn commit(
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
     let is_answer_lost = matches!(committed, Committed::Settled);
     let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
-    if matches!(outcome.kind, OutcomeKind::Refused) && outcome.touched.is_empty() {
+    let is_answered = matches!(outcome.kind, OutcomeKind::Ok) && !is_answer_lost;
+    if !is_answered && outcome.touched.is_empty() {
         outcome.touched = about;
     }
     if is_answer_lost {
@@ -193,8 +194,9 @@ pub(crate) async fn commit(
     })
 }
 
-/// The things that an intent names. Of a refused call they are recorded with its refusal, as of one that has no intent, so that
-/// its line and a search for a thing name them.
+/// The things that an intent names, without their digests, which are of before. Where a worker names none of a call that was
+/// refused, failed, is unknown or lost its answer, they are recorded with the outcome, so that its line and a search for a thing
+/// name them.
 fn named(intent: &Command) -> Vec<Touch> {
     let Command::Intent { about, .. } = intent else {
         return Vec::new();

@@ -27,7 +27,7 @@ use plexus_owner::{
     undo::{Show, UndoPlan, UndoRefusal},
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, ErrorCode, SourceId, Timestamp, constraint::is_prefix,
+    AgentId, AuditId, CapabilityId, Effect, ErrorCode, SourceId, Timestamp, constraint::is_prefix,
     shell::quote,
 };
 use plexus_sources::Registry;
@@ -344,8 +344,8 @@ struct CallPage {
     item: Option<String>,
     by_grant: bool,
     things: Vec<(ForeignText, String, &'static str)>,
-    /// It was not made: they are what it was about.
-    refused: bool,
+    /// It touched them; else they are what it was about.
+    touched: bool,
     more: usize,
     size: Option<u64>,
     /// It is under way: what stops it, and where it is looked at.
@@ -544,7 +544,7 @@ impl CallPage {
         Self {
             id: call.audit_id.clone(),
             line: CallLine::of(row, now),
-            refused: call.did == ActivityKind::Refused,
+            touched: has_touched(call),
             capability: call
                 .capability_id
                 .as_deref()
@@ -568,6 +568,14 @@ impl CallPage {
             difference,
             later: row.later().map(str::to_owned),
         }
+    }
+}
+
+/// Whether a call touched the things that it names.
+fn has_touched(call: &ActivityCall) -> bool {
+    match call.did {
+        ActivityKind::Failed => matches!(call.effect, Some(Effect::Partial | Effect::Done)),
+        did => matches!(did, ActivityKind::Read | ActivityKind::Changed),
     }
 }
 
@@ -681,6 +689,23 @@ mod tests {
         }
         assert!(of("write", ActivityKind::Changed, None) == Some(Difference::NotKept));
         assert!(of("write", ActivityKind::Failed, Some("transport_error")).is_none());
+    }
+
+    #[test]
+    fn call_that_did_nothing_touched_nothing() {
+        let of = |did, effect| {
+            has_touched(&ActivityCall {
+                did,
+                effect,
+                ..ActivityCall::default()
+            })
+        };
+        assert!(of(ActivityKind::Read, None) && of(ActivityKind::Changed, None));
+        assert!(of(ActivityKind::Failed, Some(Effect::Partial)));
+        for effect in [None, Some(Effect::None)] {
+            assert!(!of(ActivityKind::Failed, effect));
+        }
+        assert!(!of(ActivityKind::Refused, None) && !of(ActivityKind::Unknown, None));
     }
 
     /// Under the same filters, and from where the page began that counts.
