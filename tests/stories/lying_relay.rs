@@ -253,7 +253,7 @@ fn key_of_a_stranger_reads_and_forges_nothing() {
     assert_ne!(said.status, 0, "{said}");
     assert_contains(&said.all(), &key);
     assert_contains(&said.all(), &eves);
-    let next = format!("next: plexusctl channels members {channel} --source channels");
+    let next = format!("plexusctl channels members {channel} --source channels");
     assert_contains(&said.all(), &next);
     assert!(read.expect_ok().contains(&eves), "{read}");
     let members = world.channels(["members", "sums"]);

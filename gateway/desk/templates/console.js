@@ -10,10 +10,11 @@
   const WAIT = 15000;  // ms for an answer, which is there in less than one unless the browser has no connection free
   const CHANGED = 'This request changed while you were looking at it. Read it again: this is what it is now.';
   const $ = (id) => document.getElementById(id);
+  const make = (tag) => document.createElement(tag);
   const fill = (place, text) => { place.innerHTML = HTML.createHTML(text); };
   // Said after what was said before, not instead of it: two things may happen at one moment.
   function say(text) {
-    const line = document.createElement('p');
+    const line = make('p');
     line.textContent = text;
     $('announce').append(line);
     while ($('announce').children.length > 4) $('announce').firstChild.remove();
@@ -86,7 +87,7 @@
     return answer.text();
   }
   async function parsed(answer) {
-    const made = document.createElement('template');
+    const made = make('template');
     fill(made, await html(answer));
     return made.content;
   }
@@ -293,7 +294,7 @@
     if (!lost) say('The gateway does not answer.');
     lost ??= new Date();
     $('desk').dataset.away = '';
-    const chip = document.createElement('span');
+    const chip = make('span');
     chip.className = 'chip bad';
     chip.textContent = `no answer since ${lost.toTimeString().slice(0, 5)}`;
     $('glance').replaceChildren(chip);
@@ -496,7 +497,7 @@
     }
     let place = part.querySelector('[data-notice]');
     if (!place) {
-      place = document.createElement('p');
+      place = make('p');
       place.className = 'notice';
       place.dataset.notice = '';
       place.role = 'alert';
@@ -518,7 +519,7 @@
     const of = field instanceof Element && !field.disabled && field.type !== 'hidden' && (field.closest('div, label'));
     if (!of || !form.contains(of)) return notice(form, why);
     // One place of a form, which goes to the field.
-    const place = form.querySelector('[data-for]') || document.createElement('p');
+    const place = form.querySelector('[data-for]') || make('p');
     place.className = 'why';
     place.dataset.for = field.name;
     place.role = 'alert';
@@ -688,7 +689,7 @@
   }
 
   function note(text) {
-    const line = document.createElement('li');
+    const line = make('li');
     line.textContent = text;
     $('notes').prepend(line);
     while ($('notes').children.length > 3) $('notes').lastChild.remove();
@@ -785,7 +786,7 @@
   // Adds a link to each card, or to what else lies below `to`.
   function linked(line, cards, to = REQUESTS) {
     for (const [at, [id, name]] of cards.entries()) {
-      const link = document.createElement('a');
+      const link = make('a');
       link.href = `${to}/${encodeURIComponent(id)}`;
       link.textContent = name;
       line.append(at ? ', ' : '', link);
@@ -923,11 +924,11 @@
   // An address that nothing is at.
   function missing(why) {
     keepDraft();
-    const article = document.createElement('article');
+    const article = make('article');
     article.className = 'card';
     const words = !why || why.startsWith('No route for') ? 'The console has no page at this address.' : why;
     for (const [tag, text] of [['h2', 'There is nothing here'], ['p', words], ['a', 'Go to the overview']]) {
-      const part = document.createElement(tag);
+      const part = make(tag);
       part.textContent = text;
       article.append(part);
     }
@@ -1009,7 +1010,7 @@
         const text = await html(answer);
         if (!part.isConnected || part.said === text) continue;
         const before = acts(part);
-        const made = document.createElement('template');
+        const made = make('template');
         fill(made, part.said = text);
         morph(part, made.content);
         if (before !== acts(part)) settle(part);
@@ -1180,7 +1181,7 @@
 
   // The list of a page that stays, with what was added.
   async function renewList() {
-    const [mine, made] = [at, document.createElement('template')];
+    const [mine, made] = [at, make('template')];
     const answer = await call(inside(mine));
     if (!answer.ok || mine !== at) return;
     fill(made, await html(answer));
@@ -1435,7 +1436,7 @@
   const LONGER = 1000; // ms
   async function working(button, work) {
     const since = Date.now();
-    const mark = document.createElement('span');
+    const mark = make('span');
     const clock = button && setInterval(() => {
       if (!button.isConnected) return clearInterval(clock);
       if (!mark.textContent) say('It is under way.');
