@@ -162,11 +162,13 @@ fn next_steps(greeting: &Greeting, port: u64) -> String {
     };
     format!(
         "
-Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; your grants and its log are kept.
+Plexus is ready on port {port}. Agents may do what you allowed them, nothing else.
+Ctrl-C stops it; your grants and its log are kept.
 
 In each other terminal, first:
   export PATH={binaries}:\"$PATH\"{home}
-Sign your browser in, to see what agents ask for and decide it (the console is at http://localhost:{port}/admin):
+Sign your browser in, to see what agents ask for and decide it
+(the console is at http://localhost:{port}/admin):
   plexusctl console --open
 Connect a first agent, which may read at once and asks for the rest:
   plexusctl connect first-agent --allow {reads}
