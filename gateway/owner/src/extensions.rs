@@ -206,7 +206,7 @@ pub struct RemovedExtension {
     pub source: String,
     /// What agents cannot ask for any more.
     pub removed: Vec<CapabilityId>,
-    /// How many grants on it were valid until then; none where it was not installed.
+    /// How many grants it had, suspended ones too; none where it was not installed.
     #[serde(
         default,
         rename = "grantCount",

@@ -363,7 +363,7 @@ pub struct EndResult {
     pub ok: Done,
     /// Whether there was one.
     pub known: bool,
-    /// How many grants on it were valid until then; none where there was no source.
+    /// How many grants it had, suspended ones too; none where there was no source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_count: Option<usize>,
     /// How many requests for it still wait; none where that is nothing.

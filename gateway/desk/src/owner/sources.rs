@@ -463,7 +463,7 @@ pub(super) async fn disable(
     })
 }
 
-/// How many grants on a source are valid.
+/// How many grants a source has, suspended ones too.
 pub(super) fn granted_on(desk: &Desk, source: &str) -> usize {
     let (state, now) = (desk.ledger.snapshot(), desk.clock.now());
     let grants = state.agents.values().flat_map(|a| a.grants.values());
