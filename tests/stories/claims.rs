@@ -1,11 +1,101 @@
 //! What README claims, claim by claim, with the tests that hold it: a claim without a test is marketing.
 //!
-//! A claim is a sentence of README's guarantees or of its list of limits, what its comparison says of Plexus, or what works today.
+//! A claim is a sentence before README's first heading, of its installs, requirements, guarantees or limits, what its comparison
+//! says of Plexus, or what works today.
 
 use crate::documents::{self, root};
 
 /// Each claim as README has it, without links, and its tests.
 const CLAIMS: &[(&str, &[&str])] = &[
+    // Before the first heading
+    (
+        "Plexus lets Claude Code, Codex and other AI agents use your notes, folders, calendars and apps.",
+        &[
+            "day::agent_uses_every_app_of_a_day",
+            "tutorials::connecting_claude_code",
+            "tutorials::connecting_codex",
+        ],
+    ),
+    (
+        "It asks you before they change anything that you did not allow.",
+        &["invoke::an_effect_asks_and_says_so"],
+    ),
+    (
+        "You run a gateway on your machine and name what agents may know of: a vault, a folder, a calendar, a program.",
+        &[
+            "prefix::each_connector_kind_answers_from_a_prefix",
+            "invoke::what_an_agent_may_not_know_of_is_unknown",
+        ],
+    ),
+    (
+        "You connect an agent and grant it what it may read.",
+        &["agents::a_connect_grants_reads_and_skips_effects"],
+    ),
+    (
+        "It reads that without asking.",
+        &["agents::a_connect_grants_reads_and_skips_effects"],
+    ),
+    (
+        "For a change it asks, and you answer in a browser or a terminal.",
+        &[
+            "first_day::from_start_to_an_approved_write_in_terminals",
+            "newcomer::by_pointer_alone",
+        ],
+    ),
+    (
+        "Later you see who read or changed what, undo changes, and revoke grants.",
+        &[
+            "knowing::what_an_agent_did_is_told_in_words",
+            "undo::the_command_shows_asks_and_does",
+            "revoke::the_owner_takes_a_grant_back",
+        ],
+    ),
+    (
+        "A coding agent can set it up, with a demo: tell it to *read START-HERE.md and set up the pomodoro demo for me*.",
+        &["pomodoro::an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes"],
+    ),
+    // Install, Requirements
+    (
+        "A release needs no compiler.",
+        &["releases::release_installs_to_an_approved_write_and_upgrades_and_returns"],
+    ),
+    (
+        "Neither needs root or replaces a file of yours.",
+        &[
+            "releases::installer_asks_first_and_refuses_root",
+            "releases::installer_replaces_no_file_of_somebody_else",
+            "install::file_of_somebody_else_stops_it_before_anything_is_written",
+        ],
+    ),
+    (
+        "If `~/.local/bin` is not on your PATH, the installer prints the line that adds it.",
+        &[
+            "releases::installer_offers_the_service_at_a_terminal",
+            "install::what_is_left_to_do_is_said_in_whole_lines",
+        ],
+    ),
+    (
+        "Then share your vault (`plexusctl sources add obsidian-fs FOLDER`) and connect an agent.",
+        &[
+            "questions::commands_of_answers_do_what_is_asked",
+            "tutorials::connecting_claude_code",
+        ],
+    ),
+    (
+        "`plexusctl uninstall` removes what was installed and asks about the state.",
+        &[
+            "install::an_uninstall_leaves_what_it_says_and_nothing_else",
+            "prompts::answers_after_fifteen_seconds_are_carried_out",
+        ],
+    ),
+    (
+        "Linux 6.7 or newer with Landlock (6.12 for sources that start programs).",
+        &["kernels::the_table_of_kernel_versions_is_what_is_decided"],
+    ),
+    (
+        "A release needs glibc 2.34 (Debian 12, Ubuntu 22.04); a clone Rust 1.95 or newer and a linker (`gcc`).",
+        &["dist::latest_glibc_that_a_program_names_is_needed"],
+    ),
     // Compared
     (
         "you, in a program apart from the agent",
@@ -331,8 +421,17 @@ const CLAIMS: &[(&str, &[&str])] = &[
 const PAST_THE_GATEWAY: &str =
     "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials";
 
-/// Limits that show in no behaviour of ours.
-const LEFT_OPEN: [&str; 3] = [
+/// Sentences that show in no behaviour of ours: limits, pointers, where it has run.
+const LEFT_OPEN: [&str; 12] = [
+    "It runs on your own machine, on Linux; the macOS code compiles and has never been run on a Mac.",
+    "It is version 0.1, before its first release.",
+    "A minute of it, as a moving picture.",
+    "None has a public address yet: `FOLDER` is a folder or URL that somebody gave you.",
+    "In a clone of this repository (it has no public address yet either), with Rust:",
+    "Install and upgrade has the rest.",
+    "To try it without installing, use the quick start.",
+    "The tests install the rest.",
+    "macOS 13 or newer, where nothing has run yet.",
     "It can also replace the gateway.",
     "Plexus does not judge what an agent does with what it was granted.",
     "The threat model lists what is left open.",
@@ -369,9 +468,31 @@ fn rows(section: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// The sentences of a section's paragraphs, without its headings, code, tables, pictures, lists and lines of links.
+fn sentences(section: &str) -> Vec<String> {
+    let outside = section.split("```").step_by(2);
+    let paragraphs = outside.flat_map(|text| text.split("\n\n"));
+    let is_prose = |text: &&str| !text.starts_with(['#', '|', '!', '-']) && !text.contains(" · ");
+    let paragraphs = paragraphs.map(str::trim).filter(is_prose).map(plain);
+    let sentences = |text: String| {
+        let all = text.split_inclusive(". ").map(|one| one.trim().to_owned());
+        all.collect::<Vec<_>>()
+    };
+    let all = paragraphs.flat_map(sentences);
+    all.filter(|one| !one.is_empty()).collect()
+}
+
 fn claims(page: &str) -> Vec<String> {
+    let first = page.split("\n## ").next().unwrap_or_default();
+    let prose = [
+        first,
+        section(page, "Install"),
+        section(page, "Requirements"),
+    ];
+    let prose = prose.into_iter().flat_map(sentences);
     let compared = rows(section(page, "Compared")).into_iter();
-    let mut claims: Vec<String> = compared.filter_map(|mut cells| cells.pop()).collect();
+    let compared = compared.filter_map(|mut cells| cells.pop());
+    let mut claims: Vec<String> = prose.chain(compared).collect();
     for bullet in section(page, "Guarantees").split("\n- **").skip(1) {
         let (_, sentences) = bullet.split_once(".** ").expect("a name, then sentences");
         let text = plain(sentences);
@@ -396,10 +517,20 @@ fn readme() -> String {
 
 #[test]
 fn each_claim_of_readme_has_its_tests() {
-    let page = "\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n\n- Three. Four\n  [words](x.md).\n- 5 performance targets are missed.\n";
+    let page = "# P\n\nIt is. It\n[does](y.md).\n\n## Install\n\nSo.\n\n```sh\na. b\n```\n\n## Requirements\n\n- x. y\n\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n\n- Three. Four\n  [words](x.md).\n- 5 performance targets are missed.\n";
     assert_eq!(
         claims(page),
-        ["y", "One.", "Two words.", "z", "Three.", "Four words."],
+        [
+            "It is.",
+            "It does.",
+            "So.",
+            "y",
+            "One.",
+            "Two words.",
+            "z",
+            "Three.",
+            "Four words."
+        ],
         "the control"
     );
     let claims = claims(&readme());

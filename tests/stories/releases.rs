@@ -326,6 +326,7 @@ fn installer_offers_the_service_at_a_terminal() {
     // Without a service manager Plexus is installed all the same.
     let (status, said) = install(&[(first, "y")]);
     assert_contains(&said, "it is not found by PATH");
+    assert_contains(&said, "Add to your shell's start file:");
     assert_contains(&said, "start the gateway yourself: plexusd");
     assert_eq!(status, Some(0));
     let installed = account.tree();
