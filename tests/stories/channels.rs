@@ -407,7 +407,7 @@ fn owner_talks_from_the_terminal() {
     let gone = world.channels(["say", "plans", "Still here?"]);
     assert_ne!(gone.status, 0, "{gone}");
     assert_contains(&gone.all(), "no channel plans");
-    // Who asks by the id hears that a membership may have ended.
+    // Asked by the id, it says that a membership may have ended.
     let agent = world.agent(&[READ]);
     let read = json!({"channel": plans});
     let gone = agent.must_fail(READ, read, 200, "transport_error");

@@ -184,7 +184,7 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     fs::write(place.join("package-lock.json"), lock + "\n").expect("a file");
     gateway.start_again();
     assert!(card(&gateway).to_string().contains("run the files in"));
-    // What was installed outlives what was lent from it, and the next install says what to delete.
+    // The installed folder outlives the server, and the next install says what to delete.
     let removed = gateway.cli(["mcp", "remove", "tiny"]);
     removed.expect_ok();
     let left = install(&gateway, registry, package, &[]);

@@ -194,9 +194,8 @@ pub(crate) async fn commit(
     })
 }
 
-/// The things that an intent names, without their digests, which are of before. Where a worker names none of a call that was
-/// refused, failed, is unknown or lost its answer, they are recorded with the outcome, so that its line and a search for a thing
-/// name them.
+/// The things that an intent names, without their digests, which are of before. They are recorded with the outcome of a call that
+/// was refused, failed, is unknown or lost its answer, if its worker names none: its line and a search for a thing then name them.
 fn named(intent: &Command) -> Vec<Touch> {
     let Command::Intent { about, .. } = intent else {
         return Vec::new();

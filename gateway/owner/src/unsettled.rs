@@ -67,7 +67,7 @@ pub struct Settlement {
     pub in_part: bool,
     /// The event of this.
     pub audit_id: String,
-    /// What takes it back; none where its source does not find it.
+    /// The id by which it is taken back; none where its source does not find it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
 }

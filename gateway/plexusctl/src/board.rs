@@ -3,7 +3,7 @@
 use crate::{
     approvals, calls,
     changes::{applied, counts},
-    owner::{Desk, Owner, check_id, whole_id},
+    owner::{Desk, check_id, whole_id},
     sources::of_source,
     table::table_of_words,
 };
@@ -71,7 +71,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
         let mut owner = desk.open().await?;
         let named = source.clone();
         let reply = owner.call(&StopBoard { id, source }).await;
-        let reply = of_named(&mut owner, named.as_ref(), reply).await?;
+        let reply = of_source(&mut owner, named.as_ref(), reply).await?;
         return desk.show(&reply, || calls::ended(&reply.conversation, "run"));
     }
     let asked = Show { id, source };
@@ -122,18 +122,6 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// What was answered; where it is a refusal and there is no such source, so much.
-async fn of_named<T>(
-    owner: &mut Owner,
-    source: Option<&SourceId>,
-    reply: Result<T, Stop>,
-) -> Result<T, Stop> {
-    match source {
-        Some(source) => of_source(owner, source, reply).await,
-        None => reply,
-    }
-}
-
 /// A board, with what else there is about it.
 #[derive(PartialEq, Serialize)]
 struct BoardView {
@@ -160,7 +148,7 @@ struct Waiting {
 async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
     let mut owner = desk.open().await?;
     let shown = owner.call(asked).await;
-    let board = of_named(&mut owner, asked.source.as_ref(), shown)
+    let board = of_source(&mut owner, asked.source.as_ref(), shown)
         .await?
         .board;
     let pending = approvals::pending(&mut owner).await?;

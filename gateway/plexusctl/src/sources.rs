@@ -355,13 +355,15 @@ async fn known(owner: &mut Owner, reply: &EndResult, source: &SourceId) -> Resul
     Ok(())
 }
 
-/// The same of an act that is refused where there is no such source.
-pub(crate) async fn of_source<T>(
+/// The same of an act that is refused where there is no such source; the reply as it is where none was named.
+pub(crate) async fn of_source<'s, T>(
     owner: &mut Owner,
-    source: &SourceId,
+    source: impl Into<Option<&'s SourceId>>,
     reply: Result<T, Stop>,
 ) -> Result<T, Stop> {
-    if reply.is_err() {
+    if reply.is_err()
+        && let Some(source) = source.into()
+    {
         there(owner, source).await?;
     }
     reply

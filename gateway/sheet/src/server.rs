@@ -89,6 +89,9 @@ fn tool(tool: &OfferedTool) -> Section {
     }
 }
 
+/// The difference of a server that is not as it was agreed to, where no tool differs.
+pub const BESIDE_TOOLS: &str = "no tool; its program, its files or its settings may have changed";
+
 fn differences(changes: &ServerChanges) -> Vec<(Option<Untrusted>, Vec<Untrusted>)> {
     let kinds = [
         ("new tools", &changes.new),
@@ -103,8 +106,7 @@ fn differences(changes: &ServerChanges) -> Vec<(Option<Untrusted>, Vec<Untrusted
         all.push((None, vec![Untrusted::of("its instructions")]));
     }
     if all.is_empty() && !changes.unchanged {
-        let words = "no tool; its program, its files or its settings may have changed";
-        all.push((None, vec![Untrusted::of(words)]));
+        all.push((None, vec![Untrusted::of(BESIDE_TOOLS)]));
     }
     all
 }

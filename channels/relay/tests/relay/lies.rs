@@ -452,7 +452,7 @@ fn restored_older_store_is_named_not_retried() {
             |why: AccountError| matches!(why, AccountError::Trouble(why) if why == rewound);
         assert!(ann.send(channel, "two").await.is_err_and(is_named));
         assert!(ann.rotate(channel).await.is_err_and(is_named));
-        // Who has not seen the later key writes on.
+        // A member who has not seen the later key writes on.
         bob.send(channel, "three").await.expect("sent");
         assert_eq!(texts(&bob, channel).await, ["one", "three"]);
     });

@@ -203,9 +203,7 @@ fn differences(changes: &ServerChanges) -> String {
     }
     let what = match (what.is_empty(), changes.unchanged) {
         (true, true) => "nothing".to_owned(),
-        (true, false) => {
-            "no tool; its program, its files or its settings may have changed".to_owned()
-        }
+        (true, false) => plexus_sheet::BESIDE_TOOLS.to_owned(),
         (false, _) => what.join("; "),
     };
     format!("\nsince you agreed to it: {what}")
