@@ -1,9 +1,10 @@
 //! What README claims, claim by claim, with the tests that hold it: a claim without a test is marketing.
 //!
-//! A claim is a sentence before README's first heading, of its installs, requirements, guarantees or limits, what its comparison
-//! says of Plexus, or what works today.
+//! A claim is a sentence of README, what its comparison says of Plexus, or what works today. Its commands are those that
+//! `first_day` types from the page itself, and those of [`COMMANDS`].
 
-use crate::documents::{self, root};
+use crate::documents::{self, quoted, root};
+use crate::tutorials::blocks;
 
 /// Each claim as README has it, without links, and its tests.
 const CLAIMS: &[(&str, &[&str])] = &[
@@ -96,7 +97,37 @@ const CLAIMS: &[(&str, &[&str])] = &[
         "A release needs glibc 2.34 (Debian 12, Ubuntu 22.04); a clone Rust 1.95 or newer and a linker (`gcc`).",
         &["dist::latest_glibc_that_a_program_names_is_needed"],
     ),
+    // Quick start, typed as the page has it
+    ("Make two folders and start the gateway:", &[TYPED]),
+    ("It prints two `export` lines.", &[TYPED]),
+    (
+        "Type both in each of two other terminals, one for you and one for the agent.",
+        &[TYPED],
+    ),
+    ("Connect an agent (you).", &[TYPED]),
+    (
+        "The answer holds a line with a code: paste it in the agent's terminal, where you play the agent:",
+        &[TYPED],
+    ),
+    (
+        "Ask to write (the agent); then look at the card and approve (you; `ITEM` is the request's id, as the card shows it).",
+        &[TYPED],
+    ),
+    (
+        "`plexusctl console --open` does the same in a browser:",
+        &["newcomer::by_pointer_alone"],
+    ),
+    ("Ctrl-C stops the gateway.", &[TYPED]),
+    ("`rm -r ~/plexus-tour` removes all but the build.", &[TYPED]),
+    (
+        "The tutorial goes on with denials, time windows, revocation and the audit log.",
+        &["first_day::tutorial_works_as_printed_in_terminals"],
+    ),
     // Compared
+    (
+        "Plexus is for several agents that share what is yours, each with its own grants.",
+        &["lending::only_the_borrower_has_it_and_only_what_was_lent"],
+    ),
     (
         "you, in a program apart from the agent",
         &["invoke::an_effect_asks_and_says_so"],
@@ -136,6 +167,10 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &["first_day::from_start_to_an_approved_write_in_terminals"],
     ),
     // Guarantees
+    (
+        "`tests/stories/claims.rs` names the tests of each sentence and command here that a test can hold.",
+        &["claims::each_claim_of_readme_has_its_tests"],
+    ),
     (
         "A new agent may do nothing.",
         &[
@@ -415,14 +450,90 @@ const CLAIMS: &[(&str, &[&str])] = &[
             "guard::bytes_that_are_no_request_end_only_their_connection",
         ],
     ),
+    // How it works
+    (
+        "Over HTTP, MCP, or with the command `plexus`, an agent calls a capability such as \"read a note\".",
+        &[
+            "small_clients::enroll_list_call_and_wait",
+            "mcp_http::http_client_lists_and_reads_in_both_eras",
+            TYPED,
+        ],
+    ),
+    (
+        "The gateway `plexusd` checks the grant and makes the call through a worker.",
+        &[
+            "agents::nothing_is_allowed_without_an_act_of_the_owner",
+            "starts::an_unsound_cage_is_refused_and_its_report_told",
+        ],
+    ),
+    (
+        "Landlock and seccomp confine each worker on Linux; Seatbelt is meant to on macOS.",
+        &[
+            "files::a_reader_reads_its_root_and_nothing_else",
+            "probes::a_call_of_another_machine_ends_its_worker",
+            "profiles::no_profile_grants_fork_network_or_links",
+        ],
+    ),
+    // Run and test
+    (
+        "as root, or by `sudo` without a password, Debian packages chromium, chromium-driver, npm, faketime, radicale, python3-recurring-ical-events, nats-server, curl, openssl, minisign, git, python3, python3-pip, dbus and fonts-dejavu-core;",
+        &["debian::readme_names_each_package_of_the_tests"],
+    ),
+    (
+        "with npm and pip the coding agents and MCP servers, below `target`;",
+        &[
+            "coding_agents::codex_run_changes_nothing_until_it_is_applied",
+            "mcp_python_servers::time_converts_a_time_as_a_read",
+        ],
+    ),
+    (
+        "`cargo xtask start` installs nothing: programs stay in `target/`, state in the folder of `--home`.",
+        &[TYPED],
+    ),
 ];
+
+/// Each command that README shows outside of its quick start, and its tests.
+const COMMANDS: &[(&str, &[&str])] = &[
+    (
+        "sh install.sh --from FOLDER",
+        &["releases::release_installs_to_an_approved_write_and_upgrades_and_returns"],
+    ),
+    (
+        "cargo xtask install",
+        &["first_day::readme_is_typed_from_an_installed_prefix"],
+    ),
+    (
+        "plexusctl service install",
+        &["install::a_service_is_shown_before_it_is_written_and_taken_back_whole"],
+    ),
+    (
+        "plexusctl sources add obsidian-fs FOLDER",
+        &["questions::commands_of_answers_do_what_is_asked"],
+    ),
+    (
+        "plexusctl uninstall",
+        &["first_day::readme_is_typed_from_an_installed_prefix"],
+    ),
+    (
+        "plexusctl console --open",
+        &["sign_in::by_a_link_that_works_once"],
+    ),
+    ("rm -r ~/plexus-tour", &[TYPED]),
+    ("cargo xtask start", &[TYPED]),
+];
+
+/// What runs the tests, this one too, or a part of them.
+const RUNS_THEM: [&str; 2] = ["cargo xtask test", "cargo xtask test --quick"];
+
+/// Types README's quick start in terminals.
+const TYPED: &str = "first_day::from_start_to_an_approved_write_in_terminals";
 
 /// Its shell reads a note of the vault, and no call is on record.
 const PAST_THE_GATEWAY: &str =
     "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials";
 
-/// Sentences that show in no behaviour of ours: limits, pointers, where it has run.
-const LEFT_OPEN: [&str; 12] = [
+/// Sentences that show in no behaviour of ours: limits, pointers, advice, where it has run, and what the run of all tests is.
+const LEFT_OPEN: [&str; 26] = [
     "It runs on your own machine, on Linux; the macOS code compiles and has never been run on a Mac.",
     "It is version 0.1, before its first release.",
     "A minute of it, as a moving picture.",
@@ -435,6 +546,20 @@ const LEFT_OPEN: [&str; 12] = [
     "It can also replace the gateway.",
     "Plexus does not judge what an agent does with what it was granted.",
     "The threat model lists what is left open.",
+    "In a clone, with Rust 1.95 and `gcc` (requirements).",
+    "The first build took 3 min 50 s on 2 processor cores (2026-12-01).",
+    "For one agent in one repository, its own permissions and git are enough.",
+    "To hold everything that an agent does, use a container.",
+    "It works beside the other three.",
+    "Architecture has the parts.",
+    "`cargo xtask test` runs every check and every test, in a clone of this repository.",
+    "It takes 34 minutes from a clean clone, on 2 processor cores (2026-12-01), and installs what is missing:",
+    "with rustup the target `aarch64-apple-darwin`; with `--long`, which adds the slow tests, `x86_64-apple-darwin` too.",
+    "If it cannot, it prints what to type.",
+    "`cargo xtask test --quick` takes a minute after a build, and installs no coding agents.",
+    "CONTRIBUTING has the rest.",
+    "Changelog.",
+    "Licensed under MIT or Apache-2.0, at your choice.",
 ];
 
 /// How the sentence of the targets ends, behind their number.
@@ -468,47 +593,58 @@ fn rows(section: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The sentences of a section's paragraphs, without its headings, code, tables, pictures, lists and lines of links.
-fn sentences(section: &str) -> Vec<String> {
-    let outside = section.split("```").step_by(2);
-    let paragraphs = outside.flat_map(|text| text.split("\n\n"));
+/// The sentences of a page's paragraphs and numbered steps, without its headings, code, tables, pictures, lists and lines of
+/// links.
+fn sentences(page: &str) -> Vec<String> {
+    let outside = page.split("```").step_by(2);
+    let paragraphs = outside.flat_map(|text| text.split("\n\n")).map(str::trim);
     let is_prose = |text: &&str| !text.starts_with(['#', '|', '!', '-']) && !text.contains(" · ");
-    let paragraphs = paragraphs.map(str::trim).filter(is_prose).map(plain);
-    let sentences = |text: String| {
-        let all = text.split_inclusive(". ").map(|one| one.trim().to_owned());
-        all.collect::<Vec<_>>()
-    };
-    let all = paragraphs.flat_map(sentences);
-    all.filter(|one| !one.is_empty()).collect()
+    let mut all: Vec<String> = paragraphs.filter(is_prose).flat_map(split).collect();
+    let is_number = |one: &String| one.trim_end_matches('.').parse::<u8>().is_ok();
+    all.retain(|one| !one.is_empty() && !is_number(one));
+    all
+}
+
+/// The sentences of a text.
+fn split(text: &str) -> Vec<String> {
+    let text = plain(text);
+    let all = text.split_inclusive(". ").map(|one| one.trim().to_owned());
+    all.collect()
 }
 
 fn claims(page: &str) -> Vec<String> {
-    let first = page.split("\n## ").next().unwrap_or_default();
-    let prose = [
-        first,
-        section(page, "Install"),
-        section(page, "Requirements"),
-    ];
-    let prose = prose.into_iter().flat_map(sentences);
     let compared = rows(section(page, "Compared")).into_iter();
     let compared = compared.filter_map(|mut cells| cells.pop());
-    let mut claims: Vec<String> = prose.chain(compared).collect();
+    let mut claims: Vec<String> = sentences(page).into_iter().chain(compared).collect();
     for bullet in section(page, "Guarantees").split("\n- **").skip(1) {
         let (_, sentences) = bullet.split_once(".** ").expect("a name, then sentences");
-        let text = plain(sentences);
-        let sentences = text.split_inclusive(". ").map(|one| one.trim().to_owned());
-        claims.extend(sentences);
+        claims.extend(split(sentences));
     }
     let works = section(page, "What works");
     claims.extend(rows(works).into_iter().map(|cells| cells[0].clone()));
-    for bullet in works.split("\n- ").skip(1) {
-        let text = plain(bullet);
-        let sentences = text.split_inclusive(". ").map(|one| one.trim().to_owned());
-        claims.extend(sentences);
+    for listed in [works, section(page, "Run and test")] {
+        let bullets = listed.split("\n- ").skip(1);
+        let bullets = bullets.map(|text| text.split("\n\n").next().unwrap_or(text));
+        claims.extend(bullets.flat_map(split));
     }
     // Its number is held apart.
     claims.retain(|claim| !claim.ends_with(MISSED));
     claims
+}
+
+/// The commands that README shows in its text, and in its blocks that install.
+fn commands() -> Vec<String> {
+    let readme = readme();
+    let shown = quoted(&readme).into_iter().filter(|text| {
+        let begins = ["cargo ", "plexus ", "plexusctl ", "rm ", "sh "];
+        begins.iter().any(|begin| text.starts_with(begin))
+    });
+    let mut all: Vec<String> = shown.map(str::to_owned).collect();
+    for block in blocks("../README.md") {
+        let lines = block.script.lines().filter(|_| block.how == "install");
+        all.extend(lines.map(|line| line.split(" # ").next().unwrap_or(line).trim().to_owned()));
+    }
+    all
 }
 
 fn readme() -> String {
@@ -517,19 +653,21 @@ fn readme() -> String {
 
 #[test]
 fn each_claim_of_readme_has_its_tests() {
-    let page = "# P\n\nIt is. It\n[does](y.md).\n\n## Install\n\nSo.\n\n```sh\na. b\n```\n\n## Requirements\n\n- x. y\n\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n\n- Three. Four\n  [words](x.md).\n- 5 performance targets are missed.\n";
+    let page = "# P\n\nIt is. It\n[does](y.md).\n\n```sh\na. b\n```\n\n1. So:\n\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n\n- Three. Four\n  [words](x.md).\n- 5 performance targets are missed.\n\n## Run and test\n\n- x;\n\nEnd.\n";
     assert_eq!(
         claims(page),
         [
             "It is.",
             "It does.",
-            "So.",
+            "So:",
+            "End.",
             "y",
             "One.",
             "Two words.",
             "z",
             "Three.",
-            "Four words."
+            "Four words.",
+            "x;"
         ],
         "the control"
     );
@@ -551,6 +689,22 @@ fn each_claim_of_readme_has_its_tests() {
         .filter(|(_, named)| named.is_empty())
         .collect();
     assert!(unproven.is_empty(), "{unproven:#?}");
+}
+
+#[test]
+fn each_command_of_readme_has_its_tests() {
+    let shown = commands();
+    let is_held = |command: &String| COMMANDS.iter().any(|(known, _)| known == command);
+    let unheld: Vec<_> = shown
+        .iter()
+        .filter(|command| !is_held(command) && !RUNS_THEM.contains(&command.as_str()))
+        .collect();
+    assert!(unheld.is_empty(), "no test is named for {unheld:#?}");
+    let gone: Vec<_> = COMMANDS
+        .iter()
+        .filter(|(known, named)| named.is_empty() || !shown.iter().any(|one| one == known))
+        .collect();
+    assert!(gone.is_empty(), "README no longer shows {gone:#?}");
 }
 
 /// The front page counts what is missed as the page of the bench does.
