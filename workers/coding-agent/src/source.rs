@@ -893,11 +893,12 @@ impl<P: Program> CodingAgent<P> {
             }
         });
         let (AtOnce { applied, left }, why) = at_once.await?;
+        let changed = done.changes.files.len();
+        let waiting = if why.is_some() { changed } else { left.len() };
         let summary = format!(
-            "{}; applied {}, left {} in the change set",
+            "{}; {}",
             had_work::<P>(prompt),
-            counted(applied.len(), "file"),
-            left.len()
+            came_of(changed, applied.len(), waiting)
         );
         let mut output = answer(done)?;
         let why = why.map(|why| format!("nothing was applied: {why}"));
@@ -1363,6 +1364,21 @@ fn touched(change: &FileChange) -> Touched {
 /// `had Codex work on a copy: “Fix the typo”`
 fn had_work<P: Program>(prompt: &str) -> String {
     format!("had {} work on a copy: “{}”", P::NAME, title_of(prompt))
+}
+
+/// What came of the files that a run with `mode=direct` changed. Those in the folder come last: their names follow.
+fn came_of(changed: usize, applied: usize, waiting: usize) -> String {
+    let files = |count| counted(count, "file");
+    match (applied, waiting) {
+        (0, 0) => format!("{} changed", files(changed)),
+        (applied, 0) => format!("changed {} in the folder itself", files(applied)),
+        (0, waiting) => format!("applied none, left {} in the change set", files(waiting)),
+        (applied, waiting) => format!(
+            "left {} in the change set, changed {} in the folder itself",
+            files(waiting),
+            files(applied)
+        ),
+    }
 }
 
 /// The answer to a turn.
