@@ -215,6 +215,10 @@ fn renamed_file_is_named_in_answer_command_and_card() {
         .collect();
     let (old, new) = ("docs/old.txt", "docs/older.txt");
     assert_eq!(renamed, [("hook", ".githooks/pre-commit"), (old, new)]);
+    let counts = ["added", "removed", "renamed"].map(|count| &done["changes"][count]);
+    assert_eq!(counts, [2, 2, 2], "{done}");
+    let listed = desk.gateway.cli(["changes"]);
+    assert_contains(listed.expect_ok(), "  1 edited, 2 renamed: ");
     let id = done["changes"]["id"].as_str().expect("a change set");
     let shown = desk.gateway.cli(["changes", id]);
     let shown = shown.expect_ok();
@@ -223,7 +227,10 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     assert_contains(shown, "│ +more");
     // A card shows whole what tools run.
     let item = desk.asked("apply", &json!({"changes": id}));
-    let card = desk.owner().plan(&item)["preview"]["diff"].to_string();
+    let preview = desk.owner().plan(&item)["preview"].clone();
+    let words = "0 added, 1 edited, 0 removed, 2 renamed";
+    assert_contains(&preview["headline"].to_string(), words);
+    let card = preview["diff"].to_string();
     assert_contains(&card, "renames docs/old.txt to docs/older.txt");
     assert_lacks(&card, "-old");
     assert_contains(&card, "+echo hooked");
@@ -584,6 +591,11 @@ fn review_of_joined_direct_run_takes_nothing_back() {
     let desk = Desk::open(CODEX, steps);
     let direct = desk.run(&json!({"prompt": "Change.", "mode": "direct"}));
     assert_eq!(direct["applied"]["files"], 1, "{direct}");
+    let told = desk.gateway.cli(["activity", "--changed"]);
+    assert_contains(
+        told.expect_ok(),
+        "“Change.”; changed 1 file in the folder itself: a.txt (codex",
+    );
     let first = direct["changes"]["id"].clone();
     desk.run(&json!({"prompt": "Make.", "onto": [first], "join": true}));
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
@@ -709,6 +721,12 @@ fn direct_run_applies_no_file_that_tools_load() {
         }
     }
     assert_eq!(left.len(), paths.len(), "{left:?}");
+    let told = desk.gateway.cli(["activity", "--changed"]);
+    let words = format!(
+        "; left {} files in the change set, changed 2 files in the folder itself: ",
+        left.len()
+    );
+    assert_contains(told.expect_ok(), &words);
     assert_eq!(desk.folder.tree().len(), before.len() + 1, "the document");
     // Each waits for a card of its own.
     let read = json!({"changes": output["changes"]["id"]});

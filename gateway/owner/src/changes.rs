@@ -161,6 +161,9 @@ pub struct Counts {
     pub removed: u64,
     /// Those that may be executed, or may not any more.
     pub modes: u64,
+    /// Those that only got another name. Each is one of the removed and one of the added, too.
+    #[serde(default)]
+    pub renamed: u64,
 }
 
 impl Counts {

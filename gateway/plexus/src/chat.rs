@@ -307,8 +307,15 @@ fn show(answer: &Answer, streamed: bool) -> Result<(), Stop> {
         changes["edited"].as_u64(),
         changes["removed"].as_u64(),
     ) {
+        let renamed = changes["renamed"].as_u64().unwrap_or_default();
+        let added = added.saturating_sub(renamed);
+        let removed = removed.saturating_sub(renamed);
+        let renames = match renamed {
+            0 => String::new(),
+            renamed => format!(", {renamed} renamed"),
+        };
         out::say(&format!(
-            "changes so far, in the copy alone: {added} added, {edited} edited, {removed} removed ({})",
+            "changes so far, in the copy alone: {added} added, {edited} edited, {removed} removed{renames} ({})",
             text::line(id)
         ));
     }

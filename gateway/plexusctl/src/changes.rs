@@ -365,9 +365,10 @@ fn about(page: &mut Page, set: &ChangeSet, now: Timestamp) {
 
 pub(crate) fn counts(counts: &Counts) -> String {
     let words = [
-        (counts.added, "added"),
+        (counts.added.saturating_sub(counts.renamed), "added"),
         (counts.edited, "edited"),
-        (counts.removed, "removed"),
+        (counts.removed.saturating_sub(counts.renamed), "removed"),
+        (counts.renamed, "renamed"),
         (counts.modes, "of another mode"),
     ];
     let words = words.iter().filter(|(count, _)| *count > 0);

@@ -143,11 +143,12 @@ fn changes(preview: &Preview, written: &BTreeMap<&str, usize>) -> Vec<String> {
         let verbs = match fates(preview, *count).filter(|_| file && written.len() == 1) {
             Some(fates) => [
                 ("deletes", fates.deleted),
+                ("renames", fates.renamed),
                 ("changes", fates.changed),
                 ("creates", fates.created),
             ],
-            None if file => [("changes or deletes", *count), ("", 0), ("", 0)],
-            None => [("changes", *count), ("", 0), ("", 0)],
+            None if file => [("changes or deletes", *count), NO_FATE, NO_FATE, NO_FATE],
+            None => [("changes", *count), NO_FATE, NO_FATE, NO_FATE],
         };
         let some = verbs.into_iter().filter(|(_, count)| *count > 0);
         for (place, (verb, count)) in some.enumerate() {
@@ -182,10 +183,14 @@ fn noun(kind: &str, count: usize) -> String {
     }
 }
 
+/// What becomes of no file.
+const NO_FATE: (&str, usize) = ("", 0);
+
 /// What becomes of files.
 #[derive(Default)]
 struct Fates {
     deleted: usize,
+    renamed: usize,
     changed: usize,
     created: usize,
 }
@@ -204,25 +209,34 @@ fn fates(preview: &Preview, count: usize) -> Option<Fates> {
     }
     let shown = preview.diff.as_deref().filter(|_| !preview.cut);
     let diff = shown.filter(|_| preview.form == Form::Diff)?;
-    for (old, new) in files(diff)? {
+    let (files, renamed) = files(diff)?;
+    fates.renamed = renamed;
+    for (old, new) in files {
         match (old == NOTHING, new == NOTHING) {
             (_, true) => fates.deleted += 1,
             (true, false) => fates.created += 1,
             (false, false) => fates.changed += 1,
         }
     }
-    (fates.deleted + fates.changed + fates.created == count).then_some(fates)
+    // A renamed file is touched under both names.
+    let touched = fates.deleted + 2 * renamed + fates.changed + fates.created;
+    (touched == count).then_some(fates)
 }
 
 /// A side of a difference that is no file.
 const NOTHING: &str = "/dev/null";
 
-/// The files of a unified diff, each as it is called on both sides. A line of a file may look like a header: hunks are
-/// read by the lengths that they begin with. None where it holds anything else.
-fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
+/// The files of a unified diff, each as it is called on both sides, and how many others are only renamed. A line of a file may
+/// look like a header: hunks are read by the lengths that they begin with. None where it holds anything else.
+fn files(diff: &str) -> Option<(Vec<(&str, &str)>, usize)> {
     let mut lines = diff.lines().peekable();
-    let mut files = Vec::new();
+    let (mut files, mut renamed) = (Vec::new(), 0);
     while let Some(line) = lines.next() {
+        // In place of twice the content: `renames a to b; its content stays`.
+        if line.starts_with("renames ") && line.ends_with("; its content stays") {
+            renamed += 1;
+            continue;
+        }
         let old = line.strip_prefix("--- ")?;
         let new = lines.next()?.strip_prefix("+++ ")?;
         files.push((old, new));
@@ -247,7 +261,7 @@ fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
         }
         while lines.next_if(is_remark).is_some() {}
     }
-    Some(files)
+    Some((files, renamed))
 }
 
 /// `12,3` has three lines, and `12` one.
@@ -303,6 +317,9 @@ mod tests {
             "--- /dev/null\n+++ a\n@@ -0,0 +1 @@\n+x\n(becomes executable: a)\n",
             "--- b\n+++ b\n(is executable no more: b)\n--- c\n+++ c\n@@ -1 +1 @@\n-(x\n+(y\n"
         );
+        let renamed = "renames a to b; its content stays\n";
+        let renamed_beside =
+            "renames a to b; its content stays\n--- c\n+++ c\n@@ -1 +1 @@\n-x\n+y\n";
         let files = [("file", true), ("file", true), ("file", true)];
         #[rustfmt::skip]
         let rows = [
@@ -322,6 +339,9 @@ mod tests {
             (json!({"diff": recoded, "form": "diff"}), &files[..2], "Changes 2 files"),
             (json!({"diff": modes, "form": "diff"}), &files, "Changes 2 files, creates one"),
             (json!({"diff": "renames a to b\n", "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
+            (json!({"diff": renamed, "form": "diff"}), &files[..2], "Renames one file"),
+            (json!({"diff": renamed_beside, "form": "diff"}), &files, "Renames one file, changes one"),
+            (json!({"diff": renamed, "form": "diff"}), &files, "Changes or deletes 3 files"),
             (json!({}), &[("calendar", false), ("event", true)], "Changes one event"),
             (json!({}), &[("list", false)], "Changes one list"),
             (json!({"headline": "Add a to-do: deletes nothing"}), &[], "Add a to-do"),

@@ -797,7 +797,7 @@ impl Folder {
 
 impl Plan {
     /// What it does to each file.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &FileChange> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileChange> + Clone {
         self.files.iter().map(|(change, ..)| change)
     }
 }

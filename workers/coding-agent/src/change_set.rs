@@ -87,16 +87,18 @@ impl FileChange {
 
 /// Which added file has the content of which removed one, each in the order of their paths: renamed. For display alone; an
 /// empty content names nothing.
-pub(crate) fn renames(files: &[FileChange]) -> BTreeMap<&RelPath, &FileChange> {
+pub(crate) fn renames<'f>(
+    files: impl IntoIterator<Item = &'f FileChange> + Clone,
+) -> BTreeMap<&'f RelPath, &'f FileChange> {
     let mut gone: HashMap<Digest, VecDeque<&FileChange>> = HashMap::new();
-    for file in files {
+    for file in files.clone() {
         if let (Some(before), None) = (file.before, file.after)
             && before.bytes > 0
         {
             gone.entry(before.digest).or_default().push_back(file);
         }
     }
-    let added = files.iter().filter_map(|file| match file.before {
+    let added = files.into_iter().filter_map(|file| match file.before {
         None => Some((&file.path, file.after?.digest)),
         Some(_) => None,
     });
@@ -208,11 +210,17 @@ pub(crate) struct Counts {
     edited: usize,
     removed: usize,
     modes: usize,
+    /// Files that only got another name. Each is one of the removed and one of the added, too.
+    #[serde(default)]
+    renamed: usize,
 }
 
 impl Counts {
-    pub(crate) fn of<'f>(files: impl IntoIterator<Item = &'f FileChange>) -> Self {
-        let mut counts = Self::default();
+    pub(crate) fn of<'f>(files: impl IntoIterator<Item = &'f FileChange> + Clone) -> Self {
+        let mut counts = Self {
+            renamed: renames(files.clone()).len(),
+            ..Self::default()
+        };
         for file in files {
             *match file.kind() {
                 ChangeKind::Added => &mut counts.added,
@@ -230,17 +238,18 @@ impl Counts {
     }
 
     pub(crate) fn words(&self) -> String {
-        let modes = match self.modes {
-            0 => String::new(),
-            modes => format!(", {modes} of another mode"),
-        };
         let Self {
-            added,
-            edited,
-            removed,
-            ..
+            edited, renamed, ..
         } = self;
-        format!("{added} added, {edited} edited, {removed} removed{modes}")
+        let added = self.added.saturating_sub(*renamed);
+        let removed = self.removed.saturating_sub(*renamed);
+        let mut words = format!("{added} added, {edited} edited, {removed} removed");
+        for (count, word) in [(*renamed, "renamed"), (self.modes, "of another mode")] {
+            if count > 0 {
+                words.push_str(&format!(", {count} {word}"));
+            }
+        }
+        words
     }
 }
 
