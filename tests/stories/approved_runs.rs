@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use plexus_tests::Agent;
 use plexus_tests::events::{Events, Frame};
 use plexus_tests::owner::approval;
-use plexus_tests::texts::assert_like;
+use plexus_tests::texts::{assert_contains, assert_like};
 use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -259,6 +259,11 @@ fn run_cut_off_by_a_crash_names_its_intent() {
     let agent = workshop.back(&agent);
     let intent = workshop.calls(COUNT, "intent")[0]["id"].clone();
     let intent = intent.as_str().expect("an id");
+    // What it was about is found by its name.
+    let told = workshop
+        .gateway
+        .cli(["activity", "--touched", "effects.log"]);
+    assert_contains(told.expect_ok(), "NOT KNOWN whether it happened");
     let status = agent.status(&item).expect_ok();
     let path = format!("/invoke/status?runId={run}");
     let follow = ["calls", "follow", run.as_str(), "--json"];

@@ -604,6 +604,27 @@ fn run_whose_source_changes_keeps_its_changes() {
     assert_contains(told.expect_ok(), words);
 }
 
+/// Its source is in no catalogue when its end is recorded.
+#[test]
+fn run_whose_source_is_disabled_names_its_set() {
+    let gate = Gate::closed();
+    let half = Step::exec("echo half >> a.txt");
+    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
+    let desk = Desk::open(CODEX, steps);
+    let run = begun(&desk, &json!({"prompt": "Wait."}));
+    until_true("the command", || desk.model.requests().len() == 2);
+    desk.gateway.must_cli(["sources", "disable", "codex"]);
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    gate.open();
+    let set = error["detail"]["changes"].as_str().expect("its set");
+    let told = desk.gateway.cli(["activity", "--only", "failed"]);
+    let kept = format!("what it did until then is in the change set {set}");
+    assert_contains(told.expect_ok(), &kept);
+    assert_lacks(&told.stdout, "nothing was done");
+    desk.gateway.must_cli(["sources", "enable", "codex"]);
+    desk.has_half(&error);
+}
+
 #[test]
 fn run_that_a_stop_ends_keeps_its_changes() {
     let gate = Gate::closed();

@@ -106,7 +106,7 @@ pub(crate) async fn commit(
     if code.as_ref().is_err_and(DispatchError::is_code_changed) {
         return Err(NoOutcome::ProgramChanged);
     }
-    let about = named(&intent);
+    let (about, makes_sets) = (named(&intent), makes_sets(kernel, &call.capability));
     let submitted = match call.principal.agent() {
         Some(agent) => kernel.submit_for(agent, intent).await,
         None => kernel.ledger.submit(intent, Lane::Owner).await,
@@ -171,7 +171,7 @@ pub(crate) async fn commit(
             outcome.code = Some(ErrorCode::ApprovalRequired.as_str().to_owned());
             outcome.reason = Some(pend::OUTSIDE.to_owned());
         }
-        outcome.summary = kept_of(kernel, &call.capability, &failed.error);
+        outcome.summary = makes_sets.then(|| kept_of(&failed.error)).flatten();
         if failed.error.code == ErrorCode::Cancelled {
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
             if outcome.reason.is_none()
@@ -200,11 +200,7 @@ fn named(intent: &Command) -> Vec<Touch> {
     let Command::Intent { about, .. } = intent else {
         return Vec::new();
     };
-    let unseen = |touch: &Touch| Touch {
-        digest: None,
-        ..touch.clone()
-    };
-    about.iter().map(unseen).collect()
+    touches::without_digests(about)
 }
 
 /// The cause of a cancel that nobody asked for: for the log, and in words.
@@ -368,10 +364,14 @@ fn judged(
     }
 }
 
-/// In words, the change set that a call which failed or was ended has left; none where its source makes none.
-fn kept_of(kernel: &Kernel, capability: &CapabilityId, error: &ErrorBody) -> Option<String> {
-    let entry = kernel.catalogue.load().get(capability).cloned()?;
-    entry.connector.offer.manifest.change_sets.as_ref()?;
+/// Whether the source of a capability makes change sets. One that is disabled while a call is under way is not known after it.
+fn makes_sets(kernel: &Kernel, capability: &CapabilityId) -> bool {
+    let entry = kernel.catalogue.load().get(capability).cloned();
+    entry.is_some_and(|entry| entry.connector.offer.manifest.change_sets.is_some())
+}
+
+/// In words, the change set that a call which failed or was ended has left, where it names one.
+fn kept_of(error: &ErrorBody) -> Option<String> {
     let id = error.detail.as_ref()?.get("changes")?.as_str()?;
     let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_one = id.len() <= 64 && id.chars().all(is_id);

@@ -10,13 +10,15 @@
 //! Invariant: that nobody knows is on record only where the source is gone, or was asked and could not tell, or not in
 //! time. What is left open at a stop is asked about at the next start.
 
-use super::outcome::unanswered;
+use super::{outcome::unanswered, touches};
 use crate::kernel::Kernel;
+use plexus_home::tasks::blocking;
 use plexus_ipc::message::Verdict;
-use plexus_ledger::{Durable, SubmitError};
+use plexus_ledger::{Durable, EventId, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId};
 use plexus_supervisor::{AgreedCode, CallRequest, CommitTerms, DispatchError, Finished};
-use plexus_trust::{Command, OutcomeKind, Refusal};
+use plexus_trust::{Command, OutcomeKind, Refusal, Touch};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet};
 
@@ -111,6 +113,7 @@ impl Kernel {
             let kind = kinds.get(intent).copied().unwrap_or(OutcomeKind::Unknown);
             let code = (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".to_owned());
             let mut outcome = unanswered(kind, code, "the daemon ended");
+            outcome.touched = self.named_by(intent).await;
             if kind == OutcomeKind::Ok {
                 outcome.undo = self.undo_of_lost(&open.capability, intent);
             }
@@ -121,6 +124,20 @@ impl Kernel {
             .await?;
         }
         Ok(())
+    }
+
+    /// The things that an intent of an earlier launch names, as the log has it; none where that cannot be read.
+    async fn named_by(&self, intent: &AuditId) -> Vec<Touch> {
+        let ledger = self.ledger.clone();
+        let id = intent.as_str().parse::<EventId>().ok();
+        let read = move || {
+            let event = ledger.event(&id?).ok()??;
+            let mut event: Value = serde_json::from_str(event.json()).ok()?;
+            let touched = event.pointer_mut("/detail/touched")?.take();
+            serde_json::from_value::<Vec<Touch>>(touched).ok()
+        };
+        let named = blocking(read).await.ok().flatten();
+        touches::without_digests(&named.unwrap_or_default())
     }
 
     /// By which id an effect is taken back that happened and whose answer, with its source's word for that id, is lost: by its
