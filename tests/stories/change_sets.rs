@@ -312,7 +312,7 @@ fn damaged_change_set_is_named_and_the_others_listed() {
             "this change set is damaged",
         ),
         (
-            &["changes", "drop", &damaged[3..11], "--yes"][..],
+            &["changes", "drop", damaged, "--yes"][..],
             "after its week",
         ),
     ] {
@@ -320,6 +320,12 @@ fn damaged_change_set_is_named_and_the_others_listed() {
         assert_contains(&refused.stderr, why);
         assert_contains(&refused.stderr, "plexusctl changes\n");
         assert_lacks(&refused.stderr, "plexusctl changes cs_");
+    }
+    // Where nobody is asked, a beginning names none.
+    for act in ["apply", "drop"] {
+        let refused = gateway.cli(["changes", act, &damaged[3..11], "--yes"]);
+        assert_eq!(refused.status, 64, "{refused}");
+        assert_contains(&refused.stderr, "a change set is named by its whole id only");
     }
     // It no longer says which calls hold files of it in the folder.
     let reviewed = gateway.cli(["review", "caller"]);

@@ -2,7 +2,7 @@
 
 use crate::{
     diff::Page,
-    owner::{Desk, Owner, whole_id},
+    owner::{Desk, Owner, whole_id, whole_or_asked},
     prompt::{NAMED, confirm},
     sources::is_there,
 };
@@ -127,6 +127,17 @@ async fn named(owner: &mut Owner, typed: &str) -> Result<String, Stop> {
     whole_id(typed, ids, "change set", "plexusctl changes")
 }
 
+/// Holds that what is applied or dropped is named by its whole id, or shown before somebody is asked.
+fn whole_or_shown(desk: &Desk, typed: &str, yes: bool) -> Result<(), Stop> {
+    let is_shown = desk.can_ask() && !yes;
+    whole_or_asked(
+        typed.len() >= LENGTH,
+        is_shown,
+        "a change set",
+        "plexusctl changes",
+    )
+}
+
 async fn show(desk: &Desk, id: &str) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let id = named(&mut owner, id).await?;
@@ -162,6 +173,7 @@ async fn apply(
     yes: bool,
 ) -> Result<Exit, Stop> {
     desk.ask_for_person::<Apply>()?;
+    whole_or_shown(desk, id, yes)?;
     let mut owner = desk.open().await?;
     let id = &named(&mut owner, id).await?;
     let shown = Show {
@@ -214,6 +226,7 @@ async fn apply(
 
 /// Asks at a terminal, with what is lost, and drops it.
 async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
+    whole_or_shown(desk, id, yes)?;
     let mut owner = desk.open().await?;
     let id = named(&mut owner, id).await?;
     let listed = owner.call(&List::default()).await?;
