@@ -259,7 +259,7 @@ fn run_cut_off_by_a_crash_names_its_intent() {
     let agent = workshop.back(&agent);
     let intent = workshop.calls(COUNT, "intent")[0]["id"].clone();
     let intent = intent.as_str().expect("an id");
-    // What it was about is found by its name.
+    // It is found by the name of its thing.
     let told = workshop
         .gateway
         .cli(["activity", "--touched", "effects.log"]);

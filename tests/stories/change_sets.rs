@@ -247,6 +247,27 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     assert!(card.contains("+old") && !card.contains("renames"), "{card}");
 }
 
+/// A file that no difference shows comes out as the run left it, and not as a program.
+#[test]
+fn file_without_a_difference_is_exported() {
+    let line = "printf 'a\\000b' > tool; chmod +x tool; rm a.txt";
+    let desk = Desk::open(CODEX, [Step::exec(line), Step::say("Made.")]);
+    let id = made(&desk, "Make a tool.");
+    let gateway = &desk.gateway;
+    let shown = gateway.cli(["changes", &id]);
+    let next = format!("plexusctl changes export {id} --path tool --to NEW_FILE");
+    assert_contains(shown.expect_ok(), &next);
+    let to = gateway.home().join("tool.copy").display().to_string();
+    let export = |path: &str| gateway.cli(["changes", "export", &id, "--path", path, "--to", &to]);
+    assert_contains(&export("a.txt").stderr, "the run removed this file");
+    assert_contains(&export("b.txt").stderr, "has no such file");
+    export("tool").expect_ok();
+    assert_eq!(std::fs::read(&to).expect("a file"), b"a\0b");
+    let mode = std::fs::metadata(&to).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(export("tool").status, 64, "nothing is overwritten");
+}
+
 #[test]
 fn unknown_change_set_is_refused_with_words() {
     let (desk, _) = edited(CODEX);
@@ -321,11 +342,12 @@ fn damaged_change_set_is_named_and_the_others_listed() {
         assert_contains(&refused.stderr, "plexusctl changes\n");
         assert_lacks(&refused.stderr, "plexusctl changes cs_");
     }
-    // Where nobody is asked, a beginning names none.
+    // A beginning names none if nobody is asked.
     for act in ["apply", "drop"] {
         let refused = gateway.cli(["changes", act, &damaged[3..11], "--yes"]);
         assert_eq!(refused.status, 64, "{refused}");
-        assert_contains(&refused.stderr, "a change set is named by its whole id only");
+        let words = "a change set is named by its whole id only";
+        assert_contains(&refused.stderr, words);
     }
     // It no longer says which calls hold files of it in the folder.
     let reviewed = gateway.cli(["review", "caller"]);

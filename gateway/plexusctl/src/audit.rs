@@ -456,7 +456,7 @@ fn create(path: &Path) -> Result<File, Stop> {
 }
 
 /// A new file for us alone; an export names agents and files.
-fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,5 +1,7 @@
 //! `plexusctl changes`: what runs of coding agents would change, seen, applied and dropped.
 
+mod export;
+
 use crate::{
     diff::Page,
     owner::{Desk, Owner, whole_id, whole_or_asked},
@@ -13,7 +15,7 @@ use plexus_owner::changes::{
     GatewayFacts, List, Origin, PlanApply, Show, Standing, first_line,
 };
 use plexus_protocol::{SourceId, Timestamp, id::has_id_form};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Change sets.
 #[derive(Args)]
@@ -45,6 +47,18 @@ enum Act {
         /// Change set
         #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
         id: String,
+    },
+    /// Write one file as the run left it to a new file, to look at it
+    Export {
+        /// Change set
+        #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
+        id: String,
+        /// File of the change set
+        #[arg(long, value_name = "FILE")]
+        path: String,
+        /// New file to write
+        #[arg(long, value_name = "NEW_FILE")]
+        to: PathBuf,
     },
     /// Apply a change set, or some of its files, to its folder
     Apply {
@@ -97,6 +111,7 @@ pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
             }),
             _,
         ) => apply(desk, &id, &paths, all, yes).await,
+        (Some(Act::Export { id, path, to }), _) => export::export(desk, &id, &path, &to).await,
         (Some(Act::Drop { id, yes }), _) => drop_set(desk, &id, yes).await,
         (Some(Act::Show { id }), _) | (None, Some(id)) => show(desk, &id).await,
         (Some(Act::List { source }), _) => list(desk, source.as_ref()).await,
@@ -416,7 +431,8 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
     let files = &set.files;
     let old_names: BTreeSet<_> = files.iter().filter_map(|file| file.from.as_ref()).collect();
     for file in files {
-        one(&mut page, source, file, old_names.contains(&file.path));
+        let is_moved = old_names.contains(&file.path);
+        one(&mut page, (id.as_str(), source), file, is_moved);
     }
     let in_state = |state| files.iter().filter(move |file| file.state == Some(state));
     let (waits, changed) = (
@@ -468,7 +484,7 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
 }
 
 /// Shows one file; one that is moved goes in favour of another name, where it is said.
-fn one(page: &mut Page, source: &SourceId, file: &FileChange, is_moved: bool) {
+fn one(page: &mut Page, (id, source): (&str, &SourceId), file: &FileChange, is_moved: bool) {
     let kind = match file.kind {
         ChangeKind::Added => "added",
         ChangeKind::Edited => "edited",
@@ -506,9 +522,17 @@ fn one(page: &mut Page, source: &SourceId, file: &FileChange, is_moved: bool) {
         )),
         (Some(diff), _) => page.diff(diff, file.cut == Some(true)),
         (None, _) if file.kind == ChangeKind::Mode => {}
-        (None, _) => page.say(
-            "  (no difference is shown: not text, too large, or changed while the run worked)",
-        ),
+        (None, _) => {
+            page.say(
+                "  (no difference is shown: not text, too large, or changed while the run worked)",
+            );
+            if file.after.is_some() {
+                let path = shell::option("path", &text::line(&file.path));
+                page.say(format!(
+                    "  to look at it: plexusctl changes export {id}{path} --to NEW_FILE"
+                ));
+            }
+        }
     }
     page.say("");
 }

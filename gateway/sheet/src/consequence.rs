@@ -183,7 +183,7 @@ fn noun(kind: &str, count: usize) -> String {
     }
 }
 
-/// What becomes of no file.
+/// A verb that no file has.
 const NO_FATE: (&str, usize) = ("", 0);
 
 /// What becomes of files.

@@ -467,7 +467,10 @@ impl Folder {
         if cut && !runs.is_empty() {
             let paths: Vec<_> = runs.iter().map(|(path, _)| path).collect();
             let words = match &*planned {
-                [_] => "no card can show this one file, so bring that over by hand".to_owned(),
+                [(change, ..)] => format!(
+                    "no card can show this one file: the owner looks at it (plexusctl changes export {set}{} --to NEW_FILE) and brings it over by hand",
+                    option("path", change.path.as_str())
+                ),
                 _ => in_parts(&set, &paths, paths.len() == planned.len()),
             };
             return Err(ApplyError::NotShown(words));
@@ -1252,7 +1255,9 @@ mod tests {
         let large = self::scene(&[], &[("-z.py", &*"#!\n".repeat(LONGEST_DIFF))]);
         let refused = large.folder.plan(&large.set, None, &|| false);
         let words = refused.unwrap_err().to_string();
-        assert!(words.ends_with("bring that over by hand"), "{words}");
+        assert!(words.ends_with("brings it over by hand"), "{words}");
+        let export = format!("changes export {} --path=-z.py --to", large.set);
+        assert!(words.contains(&export), "{words}");
         // One beside them of which a card has the size alone, as of a picture.
         let uncompared = "x".repeat((1 << 20) + 1);
         let beside = self::scene(&[], &[("a.txt", &*uncompared), ("z.py", "#!")]);

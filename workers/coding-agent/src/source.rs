@@ -1366,7 +1366,7 @@ fn had_work<P: Program>(prompt: &str) -> String {
     format!("had {} work on a copy: “{}”", P::NAME, title_of(prompt))
 }
 
-/// What came of the files that a run with `mode=direct` changed. Those in the folder come last: their names follow.
+/// How far the files came that a run with `mode=direct` changed. Those in the folder come last: their names follow.
 fn came_of(changed: usize, applied: usize, waiting: usize) -> String {
     let files = |count| counted(count, "file");
     match (applied, waiting) {
