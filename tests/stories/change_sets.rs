@@ -332,10 +332,7 @@ fn damaged_change_set_is_named_and_the_others_listed() {
             &["changes", &damaged[3..11]][..],
             "this change set is damaged",
         ),
-        (
-            &["changes", "drop", damaged, "--yes"][..],
-            "after its week",
-        ),
+        (&["changes", "drop", damaged, "--yes"][..], "after its week"),
     ] {
         let refused = gateway.cli(line.iter().copied());
         assert_contains(&refused.stderr, why);
