@@ -263,7 +263,7 @@ fn stop_of(channel: &Channel, own: &OwnText) -> Option<Stop> {
     let (code, done, said) = match &own.fate {
         TextStatus::Taken(_) => return None,
         TextStatus::Waiting => ("not_sent", Done::None, "it was not sent".to_owned()),
-        TextStatus::NotSent(why) => {
+        TextStatus::NotSent(why) | TextStatus::Barred(why) | TextStatus::Refused(why) => {
             let said = format!("it was not sent: {}", text::line(why));
             ("not_sent", Done::None, said)
         }
@@ -295,6 +295,8 @@ mod tests {
         for (fate, end) in [
             (TextStatus::Waiting, Some(("not_sent", Done::None))),
             (TextStatus::NotSent(lost()), Some(("not_sent", Done::None))),
+            (TextStatus::Barred(lost()), Some(("not_sent", Done::None))),
+            (TextStatus::Refused(lost()), Some(("not_sent", Done::None))),
             (TextStatus::UnderWay, Some(("no_answer", Done::Unknown))),
             (
                 TextStatus::Doubt(lost()),

@@ -179,8 +179,8 @@ fn refused(all: &AllUnsent) -> Vec<String> {
     let mut lines = Vec::new();
     for SourcedMessage { message, .. } in &all.unsent {
         let why = match &*message.why {
-            "archived" => "the channel is archived",
-            "not_found" => "you are no member of it any more",
+            "archived" => "the channel is archived: unarchive it first",
+            "not_found" => "you are no member of it any more: a member adds you first",
             why => why,
         };
         let end = match message.may_be_there {
@@ -240,10 +240,12 @@ mod tests {
         listed.take(serde_json::from_value(all).unwrap());
         assert_eq!(
             as_text(&listed),
-            "2026-11-25 05:31:38  to \"plans\\n2026\" (C): NOT SENT (the channel is archived)\n    one\n    two\n  \
+            "2026-11-25 05:31:38  to \"plans\\n2026\" (C): NOT SENT (the channel is archived: unarchive it first)\n    \
+             one\n    two\n  \
              send it again:    plexusctl channels unknown --again M\n  \
              list it no more:  plexusctl channels unknown --forget M\n\
-             2026-11-25 05:31:39  to D: REFUSED, and may have arrived before: ask a member (you are no member of it any more)\n    \
+             2026-11-25 05:31:39  to D: REFUSED, and may have arrived before: ask a member (you are no member of it any more: \
+             a member adds you first)\n    \
              [its text is not known: its key is gone]\n  \
              send it again:    plexusctl channels unknown --again N\n  \
              list it no more:  plexusctl channels unknown --forget N\n\

@@ -5,6 +5,7 @@
 use super::super::tail::Cursor;
 use super::model::{COUNTED, Key};
 use crate::channels::shown::{names, warning};
+use plexus_client::Stop;
 use plexus_owner::channels::{ChannelRow, ChannelStatus, Message, Messages};
 use plexus_protocol::Timestamp;
 
@@ -22,8 +23,24 @@ pub(super) enum TextStatus {
     Taken(String),
     /// The relay may have it; why that is not known.
     Doubt(String),
-    /// It was not sent, and why.
+    /// It was not sent, and why: sent again, it may go through.
     NotSent(String),
+    /// The channel does not take it as it is, and why: sent again at once, it would end the same way.
+    Barred(String),
+    /// It is refused for good, and why: it is never sent again.
+    Refused(String),
+}
+
+impl TextStatus {
+    /// What a refusal makes of a text, of which nothing was done.
+    pub(super) fn refused(stop: Stop) -> Self {
+        let reason = stop.reason.as_deref();
+        match (&*stop.code, reason) {
+            ("schema_validation_failed", _) | (_, Some("refused")) => Self::Refused(stop.why),
+            (_, Some("archived" | "not_found" | "not_safe")) => Self::Barred(stop.why),
+            _ => Self::NotSent(stop.why),
+        }
+    }
 }
 
 /// A text of the person's own that is not in the history yet.
@@ -113,6 +130,15 @@ impl Channel {
         (self.is_archived, name.to_lowercase(), &self.key)
     }
 
+    /// Why it takes no message at present, as far as its list says.
+    pub(super) const fn closed(&self) -> Option<&'static str> {
+        match (self.is_left, self.is_archived) {
+            (true, _) => Some(LEFT),
+            (false, true) => Some("the channel is archived and takes no message"),
+            (false, false) => None,
+        }
+    }
+
     /// Whether the person wrote something in it that the relay does not have.
     pub(super) fn holds_words(&self) -> bool {
         let is_unsent = |own: &OwnText| !matches!(own.fate, TextStatus::Taken(_));
@@ -128,7 +154,7 @@ impl Channel {
         self.unread = (0, false);
         for own in &mut self.own {
             if own.fate == TextStatus::Waiting {
-                own.fate = TextStatus::NotSent(LEFT.to_owned());
+                own.fate = TextStatus::Barred(LEFT.to_owned());
             }
         }
     }
@@ -218,7 +244,11 @@ impl Channel {
                 found.extend(is_there.map(|message| &*message.id));
                 is_there.is_none()
             }
-            TextStatus::Waiting | TextStatus::UnderWay | TextStatus::NotSent(_) => true,
+            TextStatus::Waiting
+            | TextStatus::UnderWay
+            | TextStatus::NotSent(_)
+            | TextStatus::Barred(_)
+            | TextStatus::Refused(_) => true,
         });
     }
 
@@ -233,10 +263,10 @@ impl Channel {
         self.up = 0;
     }
 
-    /// What was not sent waits again.
+    /// What was not sent waits again, unless it was refused for good.
     pub(super) fn again(&mut self) {
         for own in &mut self.own {
-            if matches!(own.fate, TextStatus::NotSent(_)) {
+            if matches!(own.fate, TextStatus::NotSent(_) | TextStatus::Barred(_)) {
                 own.fate = TextStatus::Waiting;
             }
         }
@@ -259,16 +289,22 @@ impl Channel {
 
     /// What became of the text under way. Behind one that was not sent, none goes.
     pub(super) fn end_send(&mut self, fate: TextStatus) {
-        let is_stuck = matches!(fate, TextStatus::NotSent(_) | TextStatus::Doubt(_));
+        const BEHIND: &str = "the one before it did not get through";
+        let behind = match &fate {
+            TextStatus::Waiting | TextStatus::UnderWay | TextStatus::Taken(_) => None,
+            TextStatus::Barred(_) => Some(TextStatus::Barred(BEHIND.to_owned())),
+            TextStatus::NotSent(_) | TextStatus::Refused(_) | TextStatus::Doubt(_) => {
+                Some(TextStatus::NotSent(BEHIND.to_owned()))
+            }
+        };
         let mut own = self.own.iter_mut();
         let Some(ended) = own.find(|own| own.fate == TextStatus::UnderWay) else {
             return;
         };
         ended.fate = fate;
-        if is_stuck {
-            for behind in own.filter(|own| own.fate == TextStatus::Waiting) {
-                behind.fate =
-                    TextStatus::NotSent("the one before it did not get through".to_owned());
+        if let Some(behind) = behind {
+            for own in own.filter(|own| own.fate == TextStatus::Waiting) {
+                own.fate = behind.clone();
             }
         }
         self.settle();

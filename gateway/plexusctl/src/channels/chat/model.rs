@@ -3,7 +3,8 @@
 //! ```text
 //! a text:  waiting ─▶ under way ─┬─▶ taken ─it is in the history─▶ a message
 //!                                ├─▶ in doubt ─it is in the history─▶ a message
-//!                                └─▶ not sent ─Ctrl-R─▶ waiting
+//!                                ├─▶ not sent, or barred by its channel ─Ctrl-R─▶ waiting
+//!                                └─▶ refused for good
 //! ```
 //! Invariants: a text of the person's own counts as sent when the relay has it, never earlier; texts of one channel go out
 //! in their order, and behind one that was not sent none goes; a message counts as read when it was on the screen; what
@@ -263,7 +264,7 @@ impl Model {
         };
         let fate = match end {
             Ok(id) => TextStatus::Taken(id),
-            Err(stop) if stop.done == Done::None => TextStatus::NotSent(stop.why),
+            Err(stop) if stop.done == Done::None => TextStatus::refused(stop),
             Err(stop) => TextStatus::Doubt(stop.why),
         };
         channel.end_send(fate);
@@ -378,21 +379,21 @@ impl Model {
         if channel.draft.trim().is_empty() {
             return;
         }
-        if channel.is_left {
-            self.note = Some(LEFT.to_owned());
-            return;
+        match channel.closed() {
+            Some(why) => self.note = Some(why.to_owned()),
+            None => channel.say(),
         }
-        if channel.is_archived {
-            self.note = Some("the channel is archived and takes no message".to_owned());
-            return;
-        }
-        channel.say();
     }
 
     /// Sends again what was not sent.
     fn again(&mut self) {
-        if let Some(channel) = self.shown_mut().filter(|channel| !channel.is_left) {
-            channel.again();
+        self.note = None;
+        let Some(channel) = self.shown_mut() else {
+            return;
+        };
+        match channel.closed() {
+            Some(why) => self.note = Some(why.to_owned()),
+            None => channel.again(),
         }
     }
 }

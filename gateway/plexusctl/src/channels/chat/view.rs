@@ -299,6 +299,10 @@ fn own_rows(own: &OwnText, styles: Styles, width: usize) -> Vec<Line<'static>> {
             format!("NOT SENT  you: {} (Ctrl-R sends it again)", text::line(why)),
             styles.colour(Color::Yellow),
         ),
+        TextStatus::Barred(why) | TextStatus::Refused(why) => (
+            format!("NOT SENT  you: {}", text::line(why)),
+            styles.colour(Color::Yellow),
+        ),
     };
     let at = moment(&own.at.to_string());
     let texts = text::lines(&own.text).map(|line| format!("    {line}"));
@@ -489,6 +493,8 @@ mod tests {
             TextStatus::Taken("9".into()),
             TextStatus::Doubt("lost".into()),
             TextStatus::NotSent("away".into()),
+            TextStatus::Barred("archived".into()),
+            TextStatus::Refused("too long".into()),
         ] {
             channel.draft = "mine".into();
             channel.say();
@@ -500,7 +506,9 @@ mod tests {
             "sending …  you",
             "sent  you",
             "NOT KNOWN TO BE SENT  you: lost",
-            "NOT SENT  you: away",
+            "NOT SENT  you: away (Ctrl-R sends it again)",
+            "NOT SENT  you: archived  ",
+            "NOT SENT  you: too long  ",
         ] {
             assert!(picture.contains(word), "{word}: {picture}");
         }

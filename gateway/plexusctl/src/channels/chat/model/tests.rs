@@ -113,6 +113,54 @@ fn nothing_goes_behind_a_text_that_was_not_sent() {
 }
 
 #[test]
+fn text_refused_for_good_is_not_sent_again() {
+    let refused = |code: &str, reason: Option<&str>| Stop {
+        reason: reason.map(Into::into),
+        ..Stop::new(Exit::Failed, code, "no")
+    };
+    for (code, reason, next) in [
+        ("schema_validation_failed", None, "two"),
+        ("transport_error", Some("refused"), "two"),
+        ("transport_error", Some("archived"), "one"),
+        ("transport_error", Some("not_safe"), "one"),
+        ("transport_error", Some("rate_limited"), "one"),
+    ] {
+        let mut model = chat(&[], false);
+        say(&mut model, "one");
+        say(&mut model, "two");
+        model.next_send().expect("a text");
+        model.sent(&key("C"), Err(refused(code, reason)));
+        let is_offered = |fate: &&TextStatus| matches!(fate, TextStatus::NotSent(_));
+        let offered = fates(&model).into_iter().filter(is_offered).count();
+        let is_barred = matches!(reason, Some("archived" | "not_safe"));
+        let wanted = match (next, is_barred) {
+            ("two", _) => 1,
+            (_, true) => 0,
+            (_, false) => 2,
+        };
+        assert_eq!(offered, wanted, "{code} {reason:?}");
+        control(&mut model, 'r');
+        assert_eq!(model.next_send(), Some((key("C"), next.to_owned())));
+    }
+}
+
+#[test]
+fn archived_channel_sends_nothing_again() {
+    let mut model = chat(&[], false);
+    say(&mut model, "one");
+    model.next_send().expect("a text");
+    model.sent(&key("C"), Err(failed(Done::None)));
+    model.shown_mut().expect("a channel").is_archived = true;
+    control(&mut model, 'r');
+    assert_eq!(model.next_send(), None);
+    assert!(model.note.is_some());
+    model.shown_mut().expect("a channel").is_archived = false;
+    control(&mut model, 'r');
+    assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
+    assert_eq!(model.note, None);
+}
+
+#[test]
 fn doubt_ends_with_the_message_and_not_with_another() {
     let mut model = chat(&[message("1", true, "yes")], false);
     say(&mut model, "yes");
@@ -291,7 +339,7 @@ fn words_outlive_the_channel_that_is_left() {
     model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
     let left = model.shown().expect("the channel");
     assert_eq!((&left.key, left.draft.as_str()), (&key("C"), "a draft"));
-    assert_eq!(fates(&model), [&TextStatus::NotSent(LEFT.to_owned())]);
+    assert_eq!(fates(&model), [&TextStatus::Barred(LEFT.to_owned())]);
     assert_eq!(model.note.as_deref(), Some(LEFT));
     // Nothing of it is asked or sent, also when the person wants it.
     press(&mut model, KeyCode::Enter);
