@@ -403,12 +403,15 @@ fn owner_talks_from_the_terminal() {
         .channels(["say", "plans", "Under a new key."])
         .expect_ok();
     assert_eq!(world.heard(plans), ["Welcome.", "Under a new key."]);
-    world.channels(["leave", "plans", "--yes"]).expect_ok();
+    let agent = world.agent(&[LIST]);
+    world.allow_in(plans, READ);
+    let left = world.channels(["leave", "plans", "--yes"]);
+    let revoke = "plexusctl grants revoke helper channels.read";
+    assert_contains(left.expect_ok(), revoke);
     let gone = world.channels(["say", "plans", "Still here?"]);
     assert_ne!(gone.status, 0, "{gone}");
     assert_contains(&gone.all(), "no channel plans");
     // Asked by the id, it says that a membership may have ended.
-    let agent = world.agent(&[READ]);
     let read = json!({"channel": plans});
     let gone = agent.must_fail(READ, read, 200, "transport_error");
     assert_contains(&gone.to_string(), "no member of the channel any more");

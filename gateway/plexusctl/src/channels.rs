@@ -16,6 +16,7 @@ mod unsent;
 
 use crate::{
     owner::{Desk, Owner},
+    pause::heard,
     prompt::confirm,
     sources::secret::judge_piped,
 };
@@ -26,6 +27,7 @@ use plexus_owner::channels::{
     Add, Archive, Create, Identity, Leave, ListMembers, Member, Members, Remove, Rename, Rotate,
     Say,
 };
+use plexus_owner::grants::{GrantRow, List as ListGrants};
 use plexus_protocol::SourceId;
 use serde::Serialize;
 use std::io::{Read as _, stdin};
@@ -260,45 +262,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
         }
         Act::Archive { channel } => archive(desk, source, &channel, true).await,
         Act::Unarchive { channel } => archive(desk, source, &channel, false).await,
-        Act::Leave { channel, yes } => {
-            desk.ask_for_person::<Leave>()?;
-            let (mut owner, found) = at(desk, &channel, source).await?;
-            let name = found.shown();
-            if !yes {
-                let question = match (found.peer, found.alone) {
-                    (true, false) => {
-                        let peer = &found.source;
-                        format!(
-                            "only a member can add the peer {peer} to {name} again; have it leave"
-                        )
-                    }
-                    (true, true) => {
-                        let peer = &found.source;
-                        format!(
-                            "the peer {peer} is the only member of {name}: nobody can read it again; have it leave"
-                        )
-                    }
-                    (false, false) => {
-                        format!("only a member can add you to {name} again; leave it")
-                    }
-                    (false, true) => {
-                        format!(
-                            "you are the only member of {name}: nobody can read it again; leave it"
-                        )
-                    }
-                };
-                confirm(desk, &question, "--yes")?;
-            }
-            let leave = Leave {
-                source: found.source,
-                channel: found.channel,
-            };
-            let reply = owner.call(&leave).await?;
-            desk.show(&reply, || match found.peer {
-                true => format!("the peer {} left {name}", leave.source),
-                false => format!("left {name}"),
-            })
-        }
+        Act::Leave { channel, yes } => leave(desk, source, &channel, yes).await,
         Act::Rotate { channel } => {
             desk.ask_for_person::<Rotate>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
@@ -439,6 +403,75 @@ async fn remove(
     })
 }
 
+async fn leave(
+    desk: &Desk,
+    source: Option<&SourceId>,
+    channel: &str,
+    yes: bool,
+) -> Result<Exit, Stop> {
+    desk.ask_for_person::<Leave>()?;
+    let (mut owner, found) = at(desk, channel, source).await?;
+    let (name, peer) = (found.shown(), &found.source);
+    if !yes {
+        let question = match (found.peer, found.alone) {
+            (true, false) => {
+                format!("only a member can add the peer {peer} to {name} again; have it leave")
+            }
+            (true, true) => {
+                format!(
+                    "the peer {peer} is the only member of {name}: nobody can read it again; have it leave"
+                )
+            }
+            (false, false) => format!("only a member can add you to {name} again; leave it"),
+            (false, true) => {
+                format!("you are the only member of {name}: nobody can read it again; leave it")
+            }
+        };
+        confirm(desk, &question, "--yes")?;
+    }
+    let leave = Leave {
+        source: found.source,
+        channel: found.channel,
+    };
+    let reply = owner.call(&leave).await?;
+    let granted = match desk.json {
+        true => String::new(),
+        false => match heard(owner.call(&ListGrants {})).await {
+            Some(all) => {
+                let who = if found.peer { "the peer" } else { "you" };
+                still_granted(&all.grants, &leave, who)
+            }
+            None => {
+                "\nwhich grants allow calls in it was not heard: plexusctl grants list".to_owned()
+            }
+        },
+    };
+    desk.show(&reply, || match found.peer {
+        true => format!("the peer {} left {name}{granted}", leave.source),
+        false => format!("left {name}{granted}"),
+    })
+}
+
+/// The grants that allow calls in the channel that was left and in no other, each in a line of its own: they allow them again
+/// once a member adds `who` again.
+fn still_granted(grants: &[GrantRow], left: &Leave, who: &str) -> String {
+    let is_of_it = |grant: &&GrantRow| {
+        let limits = grant.constraint.as_ref();
+        let under = limits.and_then(|limits| limits.path_prefix.as_ref());
+        let allow = under.map_or(&[][..], |under| under.allow.as_slice());
+        let is_alone = !allow.is_empty() && allow.iter().all(|id| *id == left.channel);
+        is_alone && grant.capability_id.parts().0 == left.source.as_str()
+    };
+    let line = |grant: &GrantRow| {
+        let (agent, capability) = (&grant.agent_id, &grant.capability_id);
+        format!(
+            "\n{agent} still has {capability} in it, should a member add {who} again; revoke it: \
+             plexusctl grants revoke {agent} {capability}"
+        )
+    };
+    grants.iter().filter(is_of_it).map(line).collect()
+}
+
 async fn archive(
     desk: &Desk,
     source: Option<&SourceId>,
@@ -478,4 +511,37 @@ fn piped() -> Result<String, Stop> {
         text.pop();
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn grants_in_the_channel_alone_are_named_when_it_is_left() {
+        let granted = |capability: &str, allow: &[&str]| {
+            let constraint = (!allow.is_empty())
+                .then(|| json!({"pathPrefix": {"field": "channel", "allow": allow}}));
+            let at = "2026-11-23T05:31:38.123Z";
+            let grant = json!({"agentId": "helper", "capabilityId": capability, "verbs": ["read"], "provenance": "managed",
+                "grantedAt": at, "expiresAt": at, "trustWindow": {"kind": "1d"}, "standing": true, "constraint": constraint});
+            serde_json::from_value::<GrantRow>(grant).unwrap()
+        };
+        let grants = [
+            granted("talk.read", &["C"]),
+            granted("talk.send", &["C", "D"]),
+            granted("talk.list", &[]),
+            granted("work.read", &["C"]),
+        ];
+        let left = Leave {
+            source: SourceId::parse("talk").unwrap(),
+            channel: "C".to_owned(),
+        };
+        assert_eq!(
+            still_granted(&grants, &left, "you"),
+            "\nhelper still has talk.read in it, should a member add you again; revoke it: \
+             plexusctl grants revoke helper talk.read"
+        );
+    }
 }
