@@ -151,7 +151,8 @@ pub enum Trouble {
     /// The relay has an earlier version of the key than one that it had before.
     #[error(
         "the relay has version {shown} of the channel's key, and had version {held} before: its store was put back to an \
-         earlier time, or it hides what came since; nothing was done: ask the relay's operator, or make another channel"
+         earlier time, or it hides what came since; nothing was done: let the member who made the next version send a message \
+         from the client that made it, while it still runs; else make another channel"
     )]
     Rewound {
         /// The newest version that was accepted.

@@ -216,7 +216,13 @@ impl Account {
             return Err(Trouble::stopped(both).into());
         }
         if let Some(version) = newest {
-            return Ok((version, self.key(channel_id, version).await?));
+            return match self.key(channel_id, version).await {
+                Ok(key) => Ok((version, key)),
+                Err(lost @ AccountError::Trouble(Trouble::UnknownKeyVersion(_))) => {
+                    Err(self.rewound(channel_id).await.unwrap_or(lost))
+                }
+                Err(other) => Err(other),
+            };
         }
         if !self.is_earlier(channel_id) {
             return Err(Trouble::Unsigned.into());
@@ -235,12 +241,15 @@ impl Account {
 
     /// Why an act finds no key that the relay takes: others renew it all the time, or the relay has an earlier one.
     pub(super) async fn unsettled(&self, channel_id: Id) -> AccountError {
-        let shown = self.api.channel(channel_id).await;
-        let shown = shown.map(|channel| channel.key_version);
-        match (self.with_chain(channel_id, Chain::newest), shown) {
-            (Ok(Some(held)), Ok(shown)) if shown < held => Trouble::Rewound { held, shown }.into(),
-            _ => AccountError::Unsettled,
-        }
+        let rewound = self.rewound(channel_id).await;
+        rewound.unwrap_or(AccountError::Unsettled)
+    }
+
+    /// That the relay has an earlier version than the newest accepted one, where it says so.
+    async fn rewound(&self, channel_id: Id) -> Option<AccountError> {
+        let shown = self.api.channel(channel_id).await.ok()?.key_version;
+        let held = self.with_chain(channel_id, Chain::newest).ok()??;
+        (shown < held).then(|| Trouble::Rewound { held, shown }.into())
     }
 
     pub(super) async fn key(

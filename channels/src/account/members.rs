@@ -5,10 +5,12 @@
 //! ```
 //! Invariants: a key is wrapped only when this account creates a channel, adds a member or rotates; for the devices that the
 //! state before names, less the users that are gone, and those of the added user; where somebody agreed to the devices of users,
-//! for those alone. The relay's list brings nobody in.
+//! for those alone. To a relay with an older store a state that this account signed goes again, for the devices that it names.
+//! The relay's list brings nobody in.
 
 use super::outbox::NEW_KEYS;
 use super::{Account, AccountError, Trouble, lock};
+use crate::api::ApiError;
 use crate::chain::{Chain, Draft, Members, verified};
 use crate::crypto::{ChannelKey, StateHash, WrapContext};
 use crate::wire::{AddMember, Channel, Code, Device, KeyState, Profile, Rotate, Wrap};
@@ -184,13 +186,110 @@ impl Account {
         Ok(Some(posted))
     }
 
+    /// A channel. A relay whose store was put back to an earlier time first gets the versions behind its own again, as far as this
+    /// device made them and holds their keys.
+    pub(super) async fn bring_forward(&self, channel_id: Id) -> Result<Channel, AccountError> {
+        let mut channel = self.api.channel(channel_id).await?;
+        while let Some(made) = self.made_behind(channel_id, channel.key_version)? {
+            let version = made.state.key_version;
+            match self.post_again(channel_id, &channel, made).await {
+                Ok(forward) if forward.key_version >= version => channel = forward,
+                Ok(_) => break,
+                // A user whom it names is not there any more, or another's version came first.
+                Err(AccountError::Relay(refused)) if refused.is_final() => break,
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(channel)
+    }
+
+    /// The version behind this one, wrapped anew, where this device made it and holds its key.
+    fn made_behind(&self, channel_id: Id, version: u32) -> Result<Option<Made>, AccountError> {
+        let version = version.saturating_add(1);
+        let known = self.with_chain(channel_id, |chain| {
+            let state = chain.state(version)?;
+            let hash = chain.hash(version)?;
+            let is_own = state.device_id == self.device();
+            is_own.then(|| (state.clone(), *hash, chain.members(version)))
+        })?;
+        let key = lock(&self.keys).get(&(channel_id, version)).cloned();
+        let (Some((state, hash, members)), Some(key)) = (known, key) else {
+            return Ok(None);
+        };
+        let wraps = self.wraps(channel_id, (version, &hash), &members, &key);
+        Ok(Some(Made {
+            key,
+            hash,
+            state,
+            wraps,
+        }))
+    }
+
+    /// Posts a version that the relay had before, with the members who came and went with it.
+    async fn post_again(
+        &self,
+        channel_id: Id,
+        channel: &Channel,
+        made: Made,
+    ) -> Result<Channel, AccountError> {
+        let rotate = Rotate {
+            key_version: made.state.key_version,
+            keys: made.wraps,
+            state: Some(made.state),
+        };
+        let users = |version| {
+            self.with_chain(channel_id, |chain| {
+                let members = chain.members(version).into_values();
+                members.map(|(user, _)| user).collect::<BTreeSet<Id>>()
+            })
+        };
+        let version = rotate.key_version;
+        let (before, after) = (users(version.saturating_sub(1))?, users(version)?);
+        let named: BTreeSet<Id> = channel.members.iter().map(|member| member.id).collect();
+        let mut came = after.difference(&before);
+        let came = came.find(|user| !named.contains(*user)).copied();
+        let went = before.iter().filter(|user| !after.contains(*user));
+        let went: Vec<Id> = went.filter(|user| named.contains(*user)).copied().collect();
+        match self.post_made(channel_id, came, &rotate).await {
+            // The relay has their removal no more either. One that is only behind says that the version is stale.
+            Err(refused)
+                if !went.is_empty()
+                    && refused.is_final()
+                    && refused.code() != Some(Code::StaleKeyVersion) =>
+            {
+                for user_id in went {
+                    self.api.remove_member(channel_id, user_id).await?;
+                }
+                Ok(self.post_made(channel_id, came, &rotate).await?)
+            }
+            posted => Ok(posted?),
+        }
+    }
+
+    async fn post_made(
+        &self,
+        channel_id: Id,
+        came: Option<Id>,
+        rotate: &Rotate,
+    ) -> Result<Channel, ApiError> {
+        let Some(user_id) = came else {
+            return self.api.rotate(channel_id, rotate).await;
+        };
+        let add = AddMember {
+            user_id,
+            keys: rotate.keys.clone(),
+            state: rotate.state.clone(),
+        };
+        self.api.add_member(channel_id, &add).await
+    }
+
     /// A channel, and the members of its newest accepted version whom the relay names still.
     async fn remaining(&self, channel_id: Id) -> Result<(Channel, Members), AccountError> {
         self.fetch_keys(channel_id).await?;
         let Some(newest) = self.with_chain(channel_id, Chain::newest)? else {
             return Err(Trouble::Unauthenticated.into());
         };
-        let channel = self.api.channel(channel_id).await?;
+        let channel = self.bring_forward(channel_id).await?;
         let named: BTreeSet<Id> = channel.members.iter().map(|member| member.id).collect();
         let mut members = self.with_chain(channel_id, |chain| chain.members(newest))?;
         members.retain(|_, (user, _)| *user == self.me() || named.contains(user));
@@ -232,6 +331,23 @@ impl Account {
         let unsettled = |_| AccountError::Unsettled;
         let state = signed.map_err(unsettled)?;
         let hash = verified(channel_id, &state, members).ok_or(AccountError::Unsettled)?;
+        let wraps = self.wraps(channel_id, (key_version, &hash), members, &key);
+        Ok(Made {
+            key,
+            hash,
+            state,
+            wraps,
+        })
+    }
+
+    /// The key of a version, with the hash of its state, for the devices of its members.
+    fn wraps(
+        &self,
+        channel_id: Id,
+        (key_version, hash): (u32, &StateHash),
+        members: &Members,
+        key: &ChannelKey,
+    ) -> Vec<Wrap> {
         let wrap = |(device, (_, recipient)): (&Id, &(Id, PublicKey))| {
             let context = WrapContext {
                 channel_id,
@@ -239,17 +355,11 @@ impl Account {
                 sender_device_id: self.device(),
                 recipient_device_id: *device,
                 recipient,
-                state: Some(&hash),
+                state: Some(hash),
             };
-            own.wrap(&key, &context)
+            self.identity.key.wrap(key, &context)
         };
-        let wraps = members.iter().map(wrap).collect();
-        Ok(Made {
-            key,
-            hash,
-            state,
-            wraps,
-        })
+        members.iter().map(wrap).collect()
     }
 
     /// The devices of users that are pinned and, where somebody agreed to devices, agreed to.

@@ -371,7 +371,10 @@ impl Account {
                 }
             };
             match refused.code() {
-                Some(Code::StaleKeyVersion) => self.fetch_keys(channel_id).await?,
+                Some(Code::StaleKeyVersion) => {
+                    self.fetch_keys(channel_id).await?;
+                    self.bring_forward(channel_id).await?;
+                }
                 Some(Code::SeqConflict) => {}
                 Some(Code::RotationDue) => {
                     self.rotate(channel_id).await?;

@@ -134,7 +134,7 @@ fn kept_message_refused_after_crash_is_listed_with_its_text() {
 }
 
 /// The account of Ann, as another process opens it.
-fn reopened(relay: &Relay, ann: Arc<Account>) -> Arc<Account> {
+pub(crate) fn reopened(relay: &Relay, ann: Arc<Account>) -> Arc<Account> {
     let folder = ann.identity().folder().to_owned();
     drop(ann);
     let name = folder.file_name().and_then(|name| name.to_str());

@@ -1,5 +1,6 @@
 //! A relay that lies, loses and waits: the real one, with a liar on the way to it that alters, drops or holds its answers.
 
+use crate::crashes::reopened;
 use crate::harness::{PATIENCE, Relay, at_relay, history, id_of, made, story, text, texts};
 use crate::liar::{Liar, Lied, account};
 use plexus_channels::account::{Account, AccountError, Agreed, NewChannel, Trouble};
@@ -432,8 +433,47 @@ fn relay_that_asks_for_keys_of_a_stranger_gets_none() {
     });
 }
 
+fn is_rewound(held: u32, shown: u32) -> impl Fn(AccountError) -> bool {
+    let rewound = Trouble::Rewound { held, shown };
+    move |why| matches!(why, AccountError::Trouble(why) if why == rewound)
+}
+
 #[test]
-fn restored_older_store_is_named_not_retried() {
+fn restored_older_store_is_brought_forward_by_members() {
+    story(async {
+        let mut relay = Relay::start();
+        let [ann, bob, cid, dan] = relay.accounts(["Ann", "Bob", "Cid", "Dan"]).await;
+        let channel = made(&ann, &[&bob, &dan], Some("one")).await;
+        let copy = relay.folder.path().join("copy.redb");
+        relay.stop();
+        std::fs::copy(relay.store(), &copy).expect("a copy");
+        relay.go_on(None);
+        let added = ann.add_member(channel, id_of(&cid)).await;
+        added.expect("added");
+        let removed = bob.remove_member(channel, id_of(&dan)).await;
+        removed.expect("removed");
+        ann.send(channel, "lost").await.expect("sent");
+        relay.stop();
+        std::fs::copy(&copy, relay.store()).expect("put back");
+        relay.go_on(None);
+        // The next version is Ann's, and that behind it Bob's.
+        let refused = bob.send(channel, "no").await;
+        assert!(refused.is_err_and(is_rewound(3, 1)));
+        let refused = bob.rotate(channel).await;
+        assert!(refused.is_err_and(is_rewound(3, 1)));
+        let refused = ann.send(channel, "no").await;
+        assert!(refused.is_err_and(is_rewound(3, 2)));
+        bob.send(channel, "two").await.expect("sent");
+        ann.send(channel, "three").await.expect("sent");
+        assert_eq!(texts(&cid, channel).await, ["one", "two", "three"]);
+        let of_dan = dan.api().channels(None).await.expect("channels");
+        assert!(of_dan.is_empty());
+        ann.rotate(channel).await.expect("a new key");
+    });
+}
+
+#[test]
+fn restored_older_store_is_named_where_the_key_is_lost() {
     story(async {
         let mut relay = Relay::start();
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
@@ -446,12 +486,12 @@ fn restored_older_store_is_named_not_retried() {
         relay.stop();
         std::fs::copy(&copy, relay.store()).expect("put back");
         relay.go_on(None);
-        let (held, shown) = (2, 1);
-        let rewound = Trouble::Rewound { held, shown };
-        let is_named =
-            |why: AccountError| matches!(why, AccountError::Trouble(why) if why == rewound);
-        assert!(ann.send(channel, "two").await.is_err_and(is_named));
-        assert!(ann.rotate(channel).await.is_err_and(is_named));
+        // Keys are on no disk of a client.
+        let ann = reopened(&relay, ann);
+        let refused = ann.send(channel, "two").await;
+        assert!(refused.is_err_and(is_rewound(2, 1)));
+        let refused = ann.rotate(channel).await;
+        assert!(refused.is_err_and(is_rewound(2, 1)));
         // A member who has not seen the later key writes on.
         bob.send(channel, "three").await.expect("sent");
         assert_eq!(texts(&bob, channel).await, ["one", "three"]);
