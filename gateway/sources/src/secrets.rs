@@ -4,7 +4,8 @@
 //! wire's `secretRef` names a file, it has none either.
 //!
 //! Invariants: what a worker is given are the secrets of its own source and of the fields that its manifest names; a
-//! source that is removed or becomes another kind leaves none behind.
+//! source that is removed or becomes another kind leaves none behind; a sign-in is compared and renewed in one step, so that
+//! one which the owner has replaced or deleted does not come back.
 //!
 //! Must not know: what a secret is for, and who sets it.
 
@@ -20,8 +21,16 @@ use plexus_trust::{SourceConfig, State};
 use std::{
     fs,
     io::{self, Read as _},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use zeroize::Zeroizing;
+
+/// Held by whoever changes a secret.
+static CHANGES: Mutex<()> = Mutex::new(());
+
+fn changing() -> MutexGuard<'static, ()> {
+    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where a secret of a source lies.
 #[derive(Clone, Debug)]
@@ -131,6 +140,7 @@ pub fn keep(
 ) -> io::Result<()> {
     let file = files.iter().find(|file| file.field == field);
     let file = file.ok_or_else(|| io::Error::other("the source has no such secret"))?;
+    let _alone = changing();
     let there = read_one(state_dir, &file.name)?;
     if Digest::of(there.expose().as_bytes()) != was {
         return Err(io::Error::other("another one was set in the meantime"));
@@ -138,11 +148,30 @@ pub fn keep(
     state_dir.write_private(&format!("secrets/{}", file.name), now.expose().as_bytes())
 }
 
+/// Writes the secret of this name below `secrets/`.
+///
+/// # Errors
+/// The system's.
+pub fn write(state_dir: &StateDir, name: &str, value: &[u8]) -> io::Result<()> {
+    let _alone = changing();
+    state_dir.write_private(&format!("secrets/{name}"), value)
+}
+
+/// Deletes the secret of this name below `secrets/`. Whether it was there.
+///
+/// # Errors
+/// The system's.
+pub fn delete(state_dir: &StateDir, name: &str) -> io::Result<bool> {
+    let _alone = changing();
+    plexus_home::state_dir::remove(&state_dir.join("secrets").join(name))
+}
+
 /// Deletes all secrets of a source.
 ///
 /// # Errors
 /// The system's: some may still be there.
 pub fn forget(state_dir: &StateDir, source: &SourceId) -> io::Result<()> {
+    let _alone = changing();
     let own = format!("{source}.");
     for entry in fs::read_dir(state_dir.join("secrets"))? {
         let entry = entry?;
@@ -156,6 +185,8 @@ pub fn forget(state_dir: &StateDir, source: &SourceId) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+    use std::{io::Write as _, thread, time::Duration};
 
     fn file(name: &str, required: bool) -> SecretFile {
         let (_, field) = name.split_once('.').unwrap();
@@ -165,6 +196,36 @@ mod tests {
             required,
             once: false,
             is_sign_in: false,
+        }
+    }
+
+    #[test]
+    fn renewal_brings_back_nothing_that_its_owner_changed() {
+        type Change = fn(&StateDir) -> io::Result<()>;
+        let changes: [(Change, Option<&[u8]>); 3] = [
+            (|home| write(home, "mail.token", b"owner's"), Some(b"owner's")),
+            (|home| delete(home, "mail.token").map(drop), None),
+            (|home| forget(home, &SourceId::parse("mail").unwrap()), None),
+        ];
+        for (change, left) in changes {
+            let outer = tempfile::tempdir().unwrap();
+            let home = StateDir::open(Some(outer.path().join("home"))).unwrap();
+            let (path, files) = (home.join("secrets/mail.token"), [file("mail.token", true)]);
+            // The renewal compares for as long as this is open.
+            mkfifo(&path, Mode::S_IRWXU).unwrap();
+            let (was, now) = (Digest::of(b"old"), Secret::new("renewed".to_owned()));
+            thread::scope(|scope| {
+                let renewal = scope.spawn(|| keep(&home, &files, "token", was, &now));
+                let mut there = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                let changed = scope.spawn(|| change(&home));
+                // As long as one takes that waits for nobody.
+                thread::sleep(Duration::from_millis(300));
+                there.write_all(b"old").unwrap();
+                drop(there);
+                renewal.join().unwrap().unwrap();
+                changed.join().unwrap().unwrap();
+            });
+            assert_eq!(fs::read(&path).ok().as_deref(), left);
         }
     }
 

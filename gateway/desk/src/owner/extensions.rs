@@ -191,9 +191,9 @@ pub(crate) async fn add(
     let installed = blocking(move || {
         let signed_in = signed_in.iter().map(|record| (&field, record));
         for (field, value) in given.iter().chain(signed_in) {
-            let file = format!("secrets/{id}.{field}");
-            let written = here.state_dir.write_private(&file, value.as_bytes());
-            written.map_err(|error| format!("{file}: {error}"))?;
+            let name = format!("{id}.{field}");
+            let written = secrets::write(&here.state_dir, &name, value.as_bytes());
+            written.map_err(|error| format!("secrets/{name}: {error}"))?;
         }
         let (registry, state_dir) = (&here.registry, &here.state_dir);
         let installed = registry.install(state_dir, &id, &text);

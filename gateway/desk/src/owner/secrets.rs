@@ -58,8 +58,7 @@ pub(super) async fn write(
     if let Some(source) = of.filter(|_| users.is_empty()) {
         return Err(no_such_field(&desk, &source, &name));
     }
-    let file = format!("secrets/{name}");
-    let path = desk.state_dir.join(&file);
+    let path = desk.state_dir.join(&format!("secrets/{name}"));
     let was = blocking(move || std::fs::read(path).ok().map(Zeroizing::new)).await?;
     // A source that cannot do without has not served yet; another has, without it.
     let served = users.iter().any(|(_, file)| !file.required);
@@ -74,8 +73,8 @@ pub(super) async fn write(
         true => change(&desk, &acting, &name, &users).await?,
         false => Vec::new(),
     };
-    let dir = desk.state_dir.clone();
-    if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
+    let (dir, of) = (desk.state_dir.clone(), name.clone());
+    if let Err(error) = blocking(move || secrets::write(&dir, &of, value.as_bytes())).await? {
         tracing::error!(name: "secret.unsaved", %error, "a secret could not be written");
         let failed = json!({"event": "secret.failed", "name": name});
         // On a full disk it has no room either; the answer says more.
@@ -175,8 +174,8 @@ pub(super) async fn delete(
     let about = json!({"event": "secret.deleted", "name": name, "sources": [source]});
     record(desk, &acting, about).await?;
     let revoked = change(desk, &acting, &name, std::slice::from_ref(source)).await?;
-    let path = desk.state_dir.join(&format!("secrets/{name}"));
-    let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
+    let (dir, of) = (desk.state_dir.clone(), name.clone());
+    let removed = blocking(move || secrets::delete(&dir, &of)).await?;
     drop((turn, acting));
     desk.wanted_scopes.forget(source);
     removed.map_err(|error| {
