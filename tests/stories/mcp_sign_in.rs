@@ -774,6 +774,11 @@ fn what_does_not_fit_is_refused() {
     assert_contains(&refused.text(), "the sign-in was made for notes");
     // The control.
     lend(&gateway, &one.url());
+    // Nor is one given to a server at another URL whose tokens are had at the same place.
+    let (id, _) = made(&gateway, &format!("{}?other", one.url()));
+    let path = format!("/admin/api/sign-ins/{id}/renew");
+    let refused = gateway.owner().post(&path, json!({}));
+    assert_contains(&refused.expect_status(400).text(), "and it is elsewhere now");
 }
 
 /// A client that the owner registered signs in at a server that registers none, and proves itself in that server's way.

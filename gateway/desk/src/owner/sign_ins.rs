@@ -330,8 +330,12 @@ pub(crate) async fn renew(
     narrowing: Narrowing,
     call: Renew,
 ) -> Result<RenewedSignIn, Refused> {
-    let (source, _, tokens) = desk.sign_ins.made(&call.id).ok_or_else(gone)?;
-    let (_, manifest) = installed(&desk, source.as_str()).await?;
+    let (source, url, tokens) = desk.sign_ins.made(&call.id).ok_or_else(gone)?;
+    let (there, manifest) = installed(&desk, source.as_str()).await?;
+    if there.url.as_ref() != Some(&url) {
+        let why = format!("the sign-in was made for {source} at {url}, and it is elsewhere now");
+        return Err(Refused::malformed(why));
+    }
     if token_endpoint(&manifest) != Some(&tokens) {
         let why = format!(
             "{source} had its tokens elsewhere when you agreed to it: remove it and add it again"
