@@ -2,8 +2,8 @@
 //!
 //! Invariants: the host is the manifest's, whatever the request says; the secret is added after TLS has proven the
 //! host's name, or on a connection to this machine where the owner wrote `http`; no cookie of the client's leaves, and none
-//! comes back; its credential leaves only where the owner has it bring one of its own, and then no secret is added; a
-//! redirect is an answer like any other, so the secret follows none.
+//! comes back; its credential leaves only where the owner has it bring one of its own, and then no secret is added; none of its
+//! headers names another method or path than were judged; a redirect is an answer like any other, so the secret follows none.
 //!
 //! Must not know: how a connection is admitted.
 
@@ -63,6 +63,14 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
 /// What a client may bring and must not be sent on. `Expect` is answered here.
 const OF_CLIENTS: [HeaderName; 4] = [header::COOKIE, header::HOST, header::EXPECT, OURS];
+/// What some servers go by in place of the method or the path that were judged.
+const OTHER_REQUESTS: [HeaderName; 5] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
 /// What a host may set and a worker has no use for, or would take for our own word.
 const OF_HOSTS: [HeaderName; 3] = [
     header::SET_COOKIE,
@@ -253,13 +261,13 @@ impl Forwarder {
         }
     }
 
-    fn without_credentials(&self, request: Request<Incoming>) -> Request<Incoming> {
+    fn without_credentials<B>(&self, request: Request<B>) -> Request<B> {
         let (mut head, body) = request.into_parts();
         let path = head.uri.path_and_query().cloned();
         head.uri = path.map(Uri::from).unwrap_or_default();
         head.version = Version::HTTP_11;
         drop_hop_by_hop(&mut head.headers);
-        for name in &OF_CLIENTS {
+        for name in OF_CLIENTS.iter().chain(&OTHER_REQUESTS) {
             head.headers.remove(name);
         }
         head.headers.insert(header::HOST, self.host.clone());

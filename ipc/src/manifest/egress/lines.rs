@@ -3,8 +3,9 @@
 //! Must not know: the host, who sends the request.
 
 /// The methods of requests that are forwarded: those of HTTP that servers of data have (RFC 9110, 5789), and WebDAV's (RFC
-/// 4918, 3253, 4791). Not TRACE, which answers with the headers that it was sent, and the secret is one of them.
-const METHODS: [&str; 16] = [
+/// 4918, 3253, 4791). Not TRACE, which answers with the headers that it was sent, and the secret is one of them; not COPY and
+/// MOVE, whose header `Destination` names a second path, or another host, that no line judges.
+const METHODS: [&str; 14] = [
     "GET",
     "HEAD",
     "OPTIONS",
@@ -17,8 +18,6 @@ const METHODS: [&str; 16] = [
     "REPORT",
     "MKCOL",
     "MKCALENDAR",
-    "COPY",
-    "MOVE",
     "LOCK",
     "UNLOCK",
 ];
@@ -73,6 +72,14 @@ pub fn is_path(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn method_that_names_a_second_path_is_none() {
+        for method in ["COPY", "MOVE", "TRACE", "CONNECT"] {
+            assert!(!is_method(method), "{method}");
+        }
+        assert!(is_method("PROPFIND"), "the control");
+    }
 
     #[test]
     fn a_path_that_servers_read_differently_is_no_path() {

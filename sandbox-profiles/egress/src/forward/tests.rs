@@ -131,6 +131,19 @@ fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
 }
 
 #[test]
+fn no_header_names_another_method_or_path() {
+    let mut request = Request::get("/x?y").header("x-kept", "1");
+    for name in &OTHER_REQUESTS {
+        request = request.header(name, "DELETE");
+    }
+    let forwarder = forwarder(Auth::Bearer, &["/"]);
+    let sent = forwarder.without_credentials(request.body(()).unwrap());
+    let mut left: Vec<_> = sent.headers().keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["host", "x-kept"]);
+}
+
+#[test]
 fn headers_of_one_connection_stay_there() {
     let mut headers = HeaderMap::new();
     for (name, value) in [
