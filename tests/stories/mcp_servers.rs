@@ -272,7 +272,7 @@ fn changed_definition_is_refused_until_agreed_to() {
     assert_contains(&again.stderr, "plexusctl mcp refresh rude\n");
     let refreshed = lent.gateway.cli(["mcp", "refresh", "rude", "--yes"]);
     let shown = refreshed.expect_ok();
-    assert!(shown.contains("since you agreed to it: changed"), "{shown}");
+    assert_contains(shown, "since you agreed to it:\n  changed tools\n");
     assert!(shown.contains("Now does sample"), "{shown}");
     let done = lent.approved(&agent, "sample", &json!({})).expect_ok();
     // Sampling is not offered.

@@ -514,6 +514,9 @@ pub struct ServerChanges {
     pub changed: Vec<String>,
     /// Whether its instructions are.
     pub instructions: bool,
+    /// What of its programs, scripts and folders of code is, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// It is what was agreed to as a whole, its files too, and no decision on it is due.
     #[serde(default)]
     pub unchanged: bool,

@@ -22,7 +22,7 @@ pub use consequence::{capital, consequence, may_delete};
 pub use grant::{input_in_short, permits, telling_facts, warnings};
 pub use question::values_taken;
 pub use register::{surface, to_approve};
-pub use server::{BESIDE_TOOLS, server};
+pub use server::{server, server_changes};
 pub use untrusted::Untrusted;
 
 use plexus_owner::pending::{Card, FieldType, Heading, Item, State};

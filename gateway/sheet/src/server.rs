@@ -61,12 +61,7 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
     }
     let lent = seen.tools.iter().filter(|tool| tool.refused.is_none());
     blocks.push(Block::Offers(lent.map(tool).collect()));
-    if let Some(changes) = &seen.changes {
-        blocks.push(Block::Differences(
-            "since you agreed to it",
-            differences(changes),
-        ));
-    }
+    blocks.extend(seen.changes.as_ref().map(server_changes));
     blocks
 }
 
@@ -89,24 +84,28 @@ fn tool(tool: &OfferedTool) -> Section {
     }
 }
 
-/// The difference of a server that is not as it was agreed to, where no tool differs.
-pub const BESIDE_TOOLS: &str = "no tool; its program, its files or its settings may have changed";
+/// The difference of a server that is not as it was agreed to, where nothing is named that differs.
+const UNNAMED: &str =
+    "no tool, program or file; its settings or its folders may differ, or its card waits for you";
 
-fn differences(changes: &ServerChanges) -> Vec<(Option<Untrusted>, Vec<Untrusted>)> {
+/// What of a server is not as it was agreed to.
+#[must_use]
+pub fn server_changes(changes: &ServerChanges) -> Block {
     let kinds = [
         ("new tools", &changes.new),
         ("tools that are gone", &changes.gone),
         ("changed tools", &changes.changed),
+        ("what it runs", &changes.files),
     ];
-    let kinds = kinds.iter().filter(|(_, tools)| !tools.is_empty());
+    let kinds = kinds.iter().filter(|(_, named)| !named.is_empty());
     let mut all: Vec<_> = kinds
-        .map(|(about, tools)| (Some(Untrusted::of(*about)), Untrusted::all(tools)))
+        .map(|(about, named)| (Some(Untrusted::of(*about)), Untrusted::all(named)))
         .collect();
     if changes.instructions {
         all.push((None, vec![Untrusted::of("its instructions")]));
     }
     if all.is_empty() && !changes.unchanged {
-        all.push((None, vec![Untrusted::of(BESIDE_TOOLS)]));
+        all.push((None, vec![Untrusted::of(UNNAMED)]));
     }
-    all
+    Block::Differences("since you agreed to it", all)
 }

@@ -32,7 +32,7 @@ mod workflows;
 
 pub use checks::id_taken;
 pub(crate) use checks::runs_others;
-pub(crate) use code_files::file_changes;
+pub use code_files::file_changes;
 pub use definitions::{Definition, IDLE};
 pub use server_manifest::{NamedFolders, lends_server};
 pub use servers::{Generated, Listing, ServerRequest, described};

@@ -128,7 +128,8 @@ impl Stopped {
     }
 
     /// The same, for the owner's card.
-    pub(crate) fn difference(&self, agreed: &[String]) -> Difference {
+    #[must_use]
+    pub fn difference(&self, agreed: &[String]) -> Difference {
         let (rules, rules_gone) = self.differs(agreed);
         Difference {
             at: self.at,

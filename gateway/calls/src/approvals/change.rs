@@ -180,8 +180,8 @@ pub fn card(
     Some(card)
 }
 
-/// One difference in words.
-fn told(difference: &Difference) -> Value {
+/// What differs, one sentence each: what was found out of it, and the rules.
+pub fn words(difference: &Difference) -> Vec<String> {
     let mut words = difference.words.clone();
     let rules = |rules: &[String], said: &str| -> Vec<String> {
         let word = |rule: &String| format!("{said} {}", profile::words(rule));
@@ -192,11 +192,16 @@ fn told(difference: &Difference) -> Value {
     };
     words.extend(rules(&difference.rules, "its worker may now"));
     words.extend(rules(&difference.rules_gone, "its worker may no longer"));
+    words
+}
+
+/// One difference in words.
+fn told(difference: &Difference) -> Value {
     let about = match &difference.capability {
         Some(capability) => capability.as_str(),
         None if difference.rules.iter().any(|rule| is_pin(rule)) => "what it runs",
         None if difference.rules.is_empty() && difference.rules_gone.is_empty() => "the source",
         None => "what its worker may reach",
     };
-    json!({"about": about, "words": words, "at": difference.at})
+    json!({"about": about, "words": words(difference), "at": difference.at})
 }

@@ -119,6 +119,7 @@ pub(crate) async fn preview(
     if let Some(before) = &asked.before {
         let mut changes = looked.changes(before);
         changes.unchanged = looked.is_agreed(&desk, &asked.request.name).await?;
+        changes.files = looked.other_code(&desk, &asked.request.name).await;
         shown.changes = Some(changes);
     }
     Ok(ExtensionPreview::Server(Box::new(shown)))

@@ -14,7 +14,7 @@ use crate::{
     acts::{blocking, failed},
     desk::Desk,
 };
-use plexus_calls::own;
+use plexus_calls::{approvals::change, own};
 use plexus_edge::reply::Refused;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
@@ -37,7 +37,7 @@ use plexus_sources::{
     secrets,
 };
 use plexus_supervisor::{KeepSecret, SecretsOf};
-use plexus_trust::{Source, Target, pins};
+use plexus_trust::{Difference, Source, Stopped, Target, pins};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -433,8 +433,26 @@ impl InspectedServer {
             gone: gone.cloned().collect(),
             changed: other.map(|(name, _)| name.clone()).collect(),
             instructions: now.instructions != before.instructions,
+            files: Vec::new(),
             unchanged: false,
         }
+    }
+
+    /// What it runs that is not what the owner agreed to, in the words of the card of a source that is stopped for it.
+    pub(super) async fn other_code(&self, desk: &Desk, name: &SourceId) -> Vec<String> {
+        let source = known(desk, name.as_str()).filter(|source| source.pins.is_some());
+        let Some(source) = source else {
+            return Vec::new();
+        };
+        let stopped = Stopped {
+            at: desk.clock.now(),
+            found: self.files.clone(),
+            denied: false,
+        };
+        change::words(&Difference {
+            words: extensions::file_changes(&desk.state_dir, &source, &self.files).await,
+            ..stopped.difference(source.agreed())
+        })
     }
 
     /// Whether a source is what its owner agreed to, as a whole, and no decision on it is due.

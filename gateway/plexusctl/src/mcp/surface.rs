@@ -1,9 +1,8 @@
 //! What an MCP server is, may reach and says: all that the owner is to know before an approval.
 
+use crate::sheet;
 use plexus_client::text;
-use plexus_owner::extensions::{
-    LentServer, OfferedTool, ServerChanges, ServerFacts, ServerPreview,
-};
+use plexus_owner::extensions::{LentServer, OfferedTool, ServerFacts, ServerPreview};
 use plexus_protocol::Verb;
 use serde_json::Value;
 
@@ -140,7 +139,10 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
     let is_elsewhere = seen.server.url.is_some();
     let tools = seen.tools.iter().map(ToolView::offered);
     lines.extend(tools.flat_map(|tool| tool.lines(is_elsewhere)));
-    lines.extend(seen.changes.as_ref().map(differences));
+    lines.extend(seen.changes.as_ref().map(|changes| {
+        let painted = sheet::blocks(&[plexus_sheet::server_changes(changes)]);
+        format!("\n{}", painted.trim_end())
+    }));
     lines.join("\n")
 }
 
@@ -185,30 +187,6 @@ pub(super) fn lent(server: &LentServer) -> String {
     lines.join("\n")
 }
 
-fn differences(changes: &ServerChanges) -> String {
-    let list = |what: &str, tools: &[String]| {
-        let tools: Vec<_> = tools.iter().map(|tool| text::line(tool)).collect();
-        (!tools.is_empty()).then(|| format!("{what} {}", tools.join(", ")))
-    };
-    let mut what: Vec<String> = [
-        list("new", &changes.new),
-        list("changed", &changes.changed),
-        list("gone", &changes.gone),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if changes.instructions {
-        what.push("other instructions".to_owned());
-    }
-    let what = match (what.is_empty(), changes.unchanged) {
-        (true, true) => "nothing".to_owned(),
-        (true, false) => plexus_sheet::BESIDE_TOOLS.to_owned(),
-        (false, _) => what.join("; "),
-    };
-    format!("\nsince you agreed to it: {what}")
-}
-
 fn indented(what: &str, words: &str) -> String {
     let lines: Vec<_> = words
         .lines()
@@ -219,19 +197,30 @@ fn indented(what: &str, words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::sheet;
+    use plexus_owner::extensions::ServerChanges;
 
     #[test]
-    fn difference_beside_the_tools_is_not_nothing() {
+    fn changed_files_are_named_and_the_rest_is_not_nothing() {
         let mut changes = ServerChanges {
             new: Vec::new(),
             gone: Vec::new(),
             changed: Vec::new(),
             instructions: false,
+            files: Vec::new(),
             unchanged: false,
         };
-        assert!(differences(&changes).contains("its files"));
+        let painted = |changes: &ServerChanges| {
+            sheet::blocks(&[plexus_sheet::server_changes(changes)])
+        };
+        assert!(painted(&changes).contains("its settings or its folders"));
         changes.unchanged = true;
-        assert_eq!(differences(&changes), "\nsince you agreed to it: nothing");
+        assert_eq!(painted(&changes), "since you agreed to it:\n  nothing\n");
+        changes.unchanged = false;
+        changes.files = vec!["of the files in /s: changed \"a.js\"".to_owned()];
+        assert_eq!(
+            painted(&changes),
+            "since you agreed to it:\n  what it runs\n    of the files in /s: changed \"a.js\"\n"
+        );
     }
 }
