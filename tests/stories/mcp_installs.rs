@@ -1,6 +1,7 @@
 //! MCP servers from registries: installed once by a lock file with hashes, pinned, and run in their cage.
 
 use crate::mcp_changes::card;
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::{Folder, Gateway, McpClient, Terminal, coding_agents, programs, registry};
 use serde_json::{Value, json};
 use std::fs;
@@ -166,6 +167,8 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     assert!(place.join("package-lock.json").exists());
     let installed = install(&gateway, registry, package, &[]);
     assert!(installed.expect_ok().contains("tiny.hello"), "{installed}");
+    // Its program is not there yet when the rest of what is asked for is checked: no reason for a warning.
+    assert_lacks(&gateway.stderr(), "source.silent");
     let lock = fs::read_to_string(place.join("package-lock.json")).expect("a lock file");
     assert!(lock.contains("sha512-"), "{lock}");
     assert!(!place.join("node_modules/plexus-tiny/was-run").exists());

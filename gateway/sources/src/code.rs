@@ -244,6 +244,8 @@ pub async fn seen(manifest: &Manifest, config: &SourceConfig, id: &SourceId) -> 
         let looked = inspection::within(left, &path, move || piece.look()).await;
         match looked.flatten() {
             Ok(found) => rules.extend(found.map(|(_, rule)| rule)),
+            // The preview or the start that misses it says so.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(name: "source.silent", source = %id, path = %path.display(), %error, "what a source runs cannot be looked at");
             }
