@@ -79,7 +79,8 @@ pub struct ChildProgram {
     pub pipes: bool,
     /// Whether each run begins with an empty folder, which is removed when it has ended.
     pub discard: bool,
-    /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's.
+    /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's;
+    /// so are `USER` and `LOGNAME` where they are not named.
     pub environment: Vec<(String, Option<String>)>,
     /// The owner's own sign-in, of which each run has a copy.
     pub sign_in: Option<SignIn>,

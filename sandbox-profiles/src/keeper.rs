@@ -73,6 +73,8 @@ const GROWTH: u64 = 64;
 const AT_ONCE: usize = 32;
 /// How often the removal of a run's folder is tried.
 const REMOVALS: u32 = 3;
+/// The account of a run, as its environment names it: no program is told the person's.
+const ACCOUNT: &str = "plexus";
 
 /// How many a run has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -435,6 +437,8 @@ impl Keeper {
             .env("HOME", &scratch)
             .env("TMPDIR", scratch.join("tmp"))
             .env("PWD", &root)
+            .env("USER", ACCOUNT)
+            .env("LOGNAME", ACCOUNT)
             .envs(environment)
             .current_dir(&root)
             .stdin(Stdio::piped())

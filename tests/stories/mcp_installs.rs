@@ -53,10 +53,11 @@ require("readline").createInterface({input: process.stdin}).on("line", line => {
 const WHEEL: &str = r#"
 import sys, zipfile
 server = '''
-import json, mimetypes, sys
+import getpass, json, mimetypes, sys
 
-# Reads /etc/mime.types, where there is one.
+# Reads /etc/mime.types, where there is one; asks for the account by LOGNAME, else in /etc/passwd.
 mimetypes.init()
+getpass.getuser()
 
 def hello(path):
     try:
