@@ -637,6 +637,7 @@ fn failed_start_says_why_and_what_to_do() {
         ("Error: EACCES: permission denied, open '/etc/x'\n", "--folder"),
         ("SyntaxError: Unexpected token '?'\n", "another version"),
         ("IOError: \"/proc/self/cgroup\": Permission denied\n", "given to no server"),
+        ("SystemError [ERR_SYSTEM_ERROR]: uv_os_get_passwd returned EACCES (permission denied)\n", "the list of accounts"),
         ("Error: X_API_KEY environment variable is required\n", "--secret NAME=FILE"),
     ];
     for (words, advice) in rows {

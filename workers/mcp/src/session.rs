@@ -267,6 +267,10 @@ const START_ADVICE: &[(&[&str], &str)] = &[
     ),
     (&NETWORK, NO_HOST),
     (
+        &["uv_os_get_passwd"],
+        ". It asks the system for your account (os.userInfo), and the list of accounts is given to no server",
+    ),
+    (
         &["'/proc/", "\"/proc/", "'/sys/", "\"/sys/"],
         ". It reads what the system says of itself (/proc, /sys), which is given to no server",
     ),
