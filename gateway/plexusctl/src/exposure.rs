@@ -1,7 +1,7 @@
 //! `plexusctl expose` and `plexusctl unexpose` (docs/protocol/owner.md#exposure).
 
 use crate::{
-    owner::{Desk, did_you_mean},
+    owner::{Desk, did_you_mean, each},
     pause::heard,
 };
 use clap::Args;
@@ -9,16 +9,20 @@ use plexus_client::{Exit, Stop};
 use plexus_owner::exposure::{Expose, List};
 use plexus_protocol::{CapabilityId, ErrorCode};
 
-/// Which capability.
+/// Which capabilities.
 #[derive(Args)]
 pub(crate) struct CapabilityArgs {
-    /// Capability
-    capability: CapabilityId,
+    /// Capabilities
+    #[arg(required = true, value_name = "CAPABILITY", value_delimiter = ',')]
+    capabilities: Vec<CapabilityId>,
 }
 
-/// Exposes or hides it.
+/// Exposes or hides them.
 pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Result<Exit, Stop> {
-    let id = which.capability;
+    each(which.capabilities, async |id| set(desk, id, enabled).await).await
+}
+
+async fn set(desk: &Desk, id: CapabilityId, enabled: bool) -> Result<Exit, Stop> {
     let asked = Expose {
         id: id.to_string(),
         enabled,

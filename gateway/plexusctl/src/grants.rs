@@ -3,7 +3,7 @@
 use crate::{
     agents, approvals,
     ended::{also_answered, denials_ended, ended},
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, each},
     pause::heard,
     standing::{row, warn_of_missing},
     table::table,
@@ -36,21 +36,23 @@ enum Act {
         /// Only this agent's
         agent: Option<AgentId>,
     },
-    /// Grant a capability for a time
+    /// Grant capabilities for a time
     Allow {
-        /// Agent to allow it to
+        /// Agent to allow them to
         agent: AgentId,
-        /// Capability
-        capability: CapabilityId,
+        /// Capabilities
+        #[arg(required = true, value_name = "CAPABILITY", value_delimiter = ',')]
+        capabilities: Vec<CapabilityId>,
         #[command(flatten)]
         terms: Terms,
     },
-    /// Revoke a grant, and the agent's tokens
+    /// Revoke grants, and the agent's tokens
     Revoke {
-        /// Agent to take it from
+        /// Agent to take them from
         agent: AgentId,
-        /// Capability
-        capability: CapabilityId,
+        /// Capabilities
+        #[arg(required = true, value_name = "CAPABILITY", value_delimiter = ',')]
+        capabilities: Vec<CapabilityId>,
         /// Reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -72,61 +74,73 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
         }
         Act::Allow {
             agent,
-            capability,
+            capabilities,
             terms,
-        } => allow(desk, &agent, &capability, &terms).await,
+        } => allow(desk, &agent, capabilities, &terms).await,
         Act::Revoke {
             agent,
-            capability,
+            capabilities,
             reason,
         } => {
-            let asked = Revoke {
-                agent_id: Some(agent.to_string()),
-                capability_id: Some(capability.to_string()),
-                reason,
-                ..Revoke::default()
-            };
             let mut owner = desk.open().await?;
-            let nothing = || {
-                let why = format!("{agent} holds no grant of {capability}");
-                Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
-            };
-            let slip = heard(is_slip(&mut owner, &capability)).await;
-            if slip == Some(true) {
-                return Err(desk
-                    .meant(std::slice::from_ref(&capability), nothing())
-                    .await);
-            }
-            let reply = owner.call(&asked).await?;
-            // Looked up after it: a revocation waits for nothing else.
-            if !reply.ok {
-                let unknown = agents::known(&mut owner, &agent).await.err();
-                let unknown = unknown.filter(|stop| stop.code == agents::UNKNOWN);
-                return Err(unknown.unwrap_or_else(nothing));
-            }
-            desk.show(&reply, || {
-                let ended = ended(
-                    asked.reason.as_deref(),
-                    &reply.revoked_jtis,
-                    &reply.ended,
-                    &reply.cancelled,
-                    &reply.in_flight,
-                );
-                match reply.grant_removed {
-                    true => format!("{agent} no longer has {capability}{ended}"),
-                    false => {
-                        let unheard = slip.map_or_else(
-                            || format!("; whether a source offers {capability} was not heard: plexusctl status"),
-                            |_| String::new(),
-                        );
-                        format!(
-                            "{agent} held no grant of {capability}, and gets none without your yes{unheard}{ended}"
-                        )
-                    }
-                }
+            each(capabilities, async |capability| {
+                revoke(desk, &mut owner, (&agent, &capability), reason.as_deref()).await
             })
+            .await
         }
     }
+}
+
+async fn revoke(
+    desk: &Desk,
+    owner: &mut Owner,
+    (agent, capability): (&AgentId, &CapabilityId),
+    reason: Option<&str>,
+) -> Result<Exit, Stop> {
+    let asked = Revoke {
+        agent_id: Some(agent.to_string()),
+        capability_id: Some(capability.to_string()),
+        reason: reason.map(str::to_owned),
+        ..Revoke::default()
+    };
+    let nothing = || {
+        let why = format!("{agent} holds no grant of {capability}");
+        Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
+    };
+    let slip = heard(is_slip(owner, capability)).await;
+    if slip == Some(true) {
+        return Err(desk
+            .meant(std::slice::from_ref(capability), nothing())
+            .await);
+    }
+    let reply = owner.call(&asked).await?;
+    // Looked up after it: a revocation waits for nothing else.
+    if !reply.ok {
+        let unknown = agents::known(owner, agent).await.err();
+        let unknown = unknown.filter(|stop| stop.code == agents::UNKNOWN);
+        return Err(unknown.unwrap_or_else(nothing));
+    }
+    desk.show(&reply, || {
+        let ended = ended(
+            reason,
+            &reply.revoked_jtis,
+            &reply.ended,
+            &reply.cancelled,
+            &reply.in_flight,
+        );
+        match reply.grant_removed {
+            true => format!("{agent} no longer has {capability}{ended}"),
+            false => {
+                let unheard = slip.map_or_else(
+                    || format!("; whether a source offers {capability} was not heard: plexusctl status"),
+                    |_| String::new(),
+                );
+                format!(
+                    "{agent} held no grant of {capability}, and gets none without your yes{unheard}{ended}"
+                )
+            }
+        }
+    })
 }
 
 /// Whether nobody knows of this capability. A revocation also bars what nobody has granted: so it
@@ -167,7 +181,7 @@ struct GivenView {
 async fn allow(
     desk: &Desk,
     agent: &AgentId,
-    capability: &CapabilityId,
+    capabilities: Vec<CapabilityId>,
     terms: &Terms,
 ) -> Result<Exit, Stop> {
     desk.ask_for_person::<Give>()?;
@@ -175,14 +189,28 @@ async fn allow(
         Stop::usage("--window is missing: 1h, 1d, 7d, until-revoked, or a length such as 90m")
     })?;
     let constraint = terms.constraint()?;
-    let asked = Give::one(agent, capability, asked_for, constraint.as_ref());
     let mut owner = desk.open().await?;
+    each(capabilities, async |capability| {
+        let of = (agent, &capability);
+        give(desk, &mut owner, of, asked_for, constraint.as_ref()).await
+    })
+    .await
+}
+
+async fn give(
+    desk: &Desk,
+    owner: &mut Owner,
+    (agent, capability): (&AgentId, &CapabilityId),
+    asked_for: TrustWindow,
+    constraint: Option<&Constraint>,
+) -> Result<Exit, Stop> {
+    let asked = Give::one(agent, capability, asked_for, constraint);
     let before = match desk.json {
         true => None,
-        false => held(&mut owner, agent, capability).await,
+        false => held(owner, agent, capability).await,
     };
     let given = match owner.call(&asked).await {
-        Err(refused) => return Err(agents::meant(&mut owner, agent, refused).await),
+        Err(refused) => return Err(agents::meant(owner, agent, refused).await),
         Ok(given) => given,
     };
     let (declined, given) = match given {
@@ -207,9 +235,9 @@ async fn allow(
     if let Some(declined) = declined.first() {
         let why = format!("{capability} was not granted: {}", declined.reason);
         let is_of_channel = |of: &Constraint| of.is_about("channel") || of.is_about("channel_id");
-        let next = match constraint.as_ref().is_some_and(is_of_channel) {
+        let next = match constraint.is_some_and(is_of_channel) {
             true => "plexusctl channels list".to_owned(),
-            false => way_on(&mut owner, capability).await,
+            false => way_on(owner, capability).await,
         };
         let refused = Stop::new(Exit::Refused, "declined", why).next(next);
         return Err(desk.meant(std::slice::from_ref(capability), refused).await);
@@ -221,18 +249,13 @@ async fn allow(
     let answered = given.as_ref().map(|given| &*given.also_answered);
     let denials = given.as_ref().and_then(|given| given.denials_ended);
     let ends = ending_of(window, ends, span::now());
-    warn_of_missing(
-        &mut owner,
-        std::slice::from_ref(capability),
-        constraint.as_ref(),
-    )
-    .await;
+    warn_of_missing(owner, std::slice::from_ref(capability), constraint).await;
     let waiting = match desk.json {
         true => String::new(),
-        false => still_waiting("\n", &mut owner, agent, std::slice::from_ref(capability)).await,
+        false => still_waiting("\n", owner, agent, std::slice::from_ref(capability)).await,
     };
     desk.show(&given, || {
-        let only = constraint.as_ref().map(Constraint::in_words);
+        let only = constraint.map(Constraint::in_words);
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         let before = before.map(|held| replaced(&held, span::now()));
         format!(

@@ -736,6 +736,13 @@ fn granting_ahead_shows_no_token() {
             "grants": {"w.write": {"decision": "allow", "constraint": {"maxCalls": 2}}}})
         )
     );
+    // Several, each as it would be granted alone.
+    let several = "grants allow a w.list,w.read w.write --window 1d";
+    let several: Vec<&str> = several.split(' ').collect();
+    let given = place.owner(&several).ends(0);
+    for id in ["w.list", "w.read", "w.write"] {
+        assert!(given.out.contains(&format!("a may use {id} ")), "{given:?}");
+    }
     // A window is chosen, not assumed.
     place.owner(&["grants", "allow", "a", "w.write"]).ends(64);
     place
@@ -1002,6 +1009,8 @@ fn a_revoke_of_nothing_is_no_success() {
     place.run(&["agents", "revoke", "b"]).ends(1);
     place.run(&["grants", "revoke", "a", "w.write"]).ends(0);
     place.run(&["grants", "revoke", "b", "w.write"]).ends(1);
+    let both = place.run(&["grants", "revoke", "a", "w.write", "w.write"]);
+    assert_eq!(both.ends(0).out.matches("a no longer has").count(), 2);
 }
 
 #[test]
