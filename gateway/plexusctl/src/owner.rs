@@ -198,10 +198,13 @@ pub(crate) async fn or_meant<T>(
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can
 /// tell.
 pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability]) -> String {
-    let names = || listed.iter().map(|one| one.id.as_str());
+    let names: Vec<&str> = listed.iter().map(|one| one.id.as_str()).collect();
     let unknown = typed.iter().map(CapabilityId::as_str);
-    let unknown = unknown.filter(|id| names().all(|name| name != *id));
-    let meant = unknown.filter_map(|id| near(id, names()).or_else(|| namesake(id, names())));
+    let unknown = unknown.filter(|id| !names.contains(id));
+    let meant = unknown.filter_map(|id| {
+        let one = near(id, names.iter().copied()).map(str::to_owned);
+        one.or_else(|| namesakes(id, &names))
+    });
     let meant: Vec<_> = meant.collect();
     match meant.is_empty() {
         true => String::new(),
@@ -209,16 +212,23 @@ pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability])
     }
 }
 
-/// The only capability of that name of any source, where the typed source has none at all; it is often typed by its kind.
-fn namesake<'n>(typed: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
+/// Most capabilities of one name that are named: of more nobody can tell which was meant.
+const NAMESAKES: usize = 3;
+
+/// The capabilities of that name of whatever source, where the typed source has none at all; it is often typed by its kind, or
+/// left out.
+fn namesakes(typed: &str, names: &[&str]) -> Option<String> {
     let (source, wanted) = typed.split_once('.')?;
-    let mut parts = names.clone().filter_map(|id| id.split_once('.'));
+    let mut parts = names.iter().filter_map(|id| id.split_once('.'));
     if parts.any(|(of, _)| of == source) {
         return None;
     }
-    let mut same = names.filter(|id| id.split_once('.').is_some_and(|(_, name)| name == wanted));
-    let only = same.next()?;
-    same.next().is_none().then_some(only)
+    let is_same = |id: &&&str| {
+        let name = id.split_once('.').map(|(_, name)| name);
+        name.is_some_and(|name| name == wanted || name == typed)
+    };
+    let same: Vec<&str> = names.iter().filter(is_same).copied().collect();
+    (1..=NAMESAKES).contains(&same.len()).then(|| same.join(" or "))
 }
 
 /// A value as one line of JSON.
@@ -343,6 +353,35 @@ mod tests {
             });
             assert_eq!(ended.await.unwrap_err().code, code);
             assert_eq!(asked, 1);
+        }
+    }
+
+    #[test]
+    fn capability_of_other_sources_is_named_of_each() {
+        let id = |text: &str| CapabilityId::parse(text).unwrap();
+        let listed = |ids: &str| -> Vec<ExposedCapability> {
+            let of = |text: &str| ExposedCapability {
+                id: id(text),
+                label: String::new(),
+                enabled: true,
+                default_grant: false,
+            };
+            ids.split(' ').map(of).collect()
+        };
+        let two = "notes.vault.read work.vault.read work.vault.search";
+        let many = "a.vault.read b.vault.read c.vault.read d.vault.read";
+        for (typed, listing, meant) in [
+            ("obsidian.vault.read", two, "notes.vault.read or work.vault.read"),
+            ("vault.search", two, "work.vault.search"),
+            ("work.vault.list", two, ""),
+            ("obsidian.vault.read", many, ""),
+        ] {
+            let said = did_you_mean(&[id(typed)], &listed(listing));
+            let words = match meant {
+                "" => String::new(),
+                meant => format!("; did you mean {meant}?"),
+            };
+            assert_eq!(said, words, "{typed}");
         }
     }
 
