@@ -370,8 +370,9 @@ mod tests {
         };
         let two = "notes.vault.read work.vault.read work.vault.search";
         let many = "a.vault.read b.vault.read c.vault.read d.vault.read";
+        let both = "notes.vault.read or work.vault.read";
         for (typed, listing, meant) in [
-            ("obsidian.vault.read", two, "notes.vault.read or work.vault.read"),
+            ("obsidian.vault.read", two, both),
             ("vault.search", two, "work.vault.search"),
             ("work.vault.list", two, ""),
             ("obsidian.vault.read", many, ""),
