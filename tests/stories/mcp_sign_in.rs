@@ -778,7 +778,10 @@ fn what_does_not_fit_is_refused() {
     let (id, _) = made(&gateway, &format!("{}?other", one.url()));
     let path = format!("/admin/api/sign-ins/{id}/renew");
     let refused = gateway.owner().post(&path, json!({}));
-    assert_contains(&refused.expect_status(400).text(), "and it is elsewhere now");
+    assert_contains(
+        &refused.expect_status(400).text(),
+        "and it is elsewhere now",
+    );
 }
 
 /// A client that the owner registered signs in at a server that registers none, and proves itself in that server's way.

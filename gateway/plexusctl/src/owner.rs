@@ -228,7 +228,9 @@ fn namesakes(typed: &str, names: &[&str]) -> Option<String> {
         name.is_some_and(|name| name == wanted || name == typed)
     };
     let same: Vec<&str> = names.iter().filter(is_same).copied().collect();
-    (1..=NAMESAKES).contains(&same.len()).then(|| same.join(" or "))
+    (1..=NAMESAKES)
+        .contains(&same.len())
+        .then(|| same.join(" or "))
 }
 
 /// A value as one line of JSON.

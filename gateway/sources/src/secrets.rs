@@ -203,7 +203,10 @@ mod tests {
     fn renewal_brings_back_nothing_that_its_owner_changed() {
         type Change = fn(&StateDir) -> io::Result<()>;
         let changes: [(Change, Option<&[u8]>); 3] = [
-            (|home| write(home, "mail.token", b"owner's"), Some(b"owner's")),
+            (
+                |home| write(home, "mail.token", b"owner's"),
+                Some(b"owner's"),
+            ),
             (|home| delete(home, "mail.token").map(drop), None),
             (|home| forget(home, &SourceId::parse("mail").unwrap()), None),
         ];

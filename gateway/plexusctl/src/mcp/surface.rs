@@ -210,9 +210,8 @@ mod tests {
             files: Vec::new(),
             unchanged: false,
         };
-        let painted = |changes: &ServerChanges| {
-            sheet::blocks(&[plexus_sheet::server_changes(changes)])
-        };
+        let painted =
+            |changes: &ServerChanges| sheet::blocks(&[plexus_sheet::server_changes(changes)]);
         assert!(painted(&changes).contains("its settings or its folders"));
         changes.unchanged = true;
         assert_eq!(painted(&changes), "since you agreed to it:\n  nothing\n");

@@ -26,11 +26,7 @@ const LARGEST: u64 = 16 << 20;
 
 /// How folders of code, by the rules that were found now, differ from what the owner agreed to: one sentence for each that does.
 /// The names of what is there are kept for the next time.
-pub async fn file_changes(
-    state_dir: &StateDir,
-    source: &Source,
-    found: &[String],
-) -> Vec<String> {
+pub async fn file_changes(state_dir: &StateDir, source: &Source, found: &[String]) -> Vec<String> {
     let compared = FolderComparison::of(state_dir, source, found);
     if compared.found.is_empty() {
         return Vec::new();
