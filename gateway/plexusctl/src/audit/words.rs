@@ -57,7 +57,12 @@ fn untold(event: &Event) -> String {
     let detail = AnyDetail::deserialize(&head.detail).unwrap_or_default();
     if let (None, Some(code)) = (&detail.event, detail.code) {
         let has_grant = detail.basis.is_some_and(|basis| basis.grant.is_some());
-        return format!("refused: {}", refusal_in_words(&code, "", has_grant));
+        let more = match detail.unrecorded {
+            None | Some(0) => String::new(),
+            Some(more) => format!(", and {more} more such calls"),
+        };
+        let why = refusal_in_words(&code, "", has_grant);
+        return format!("refused: {why}{more}");
     }
     let named = [detail.event, head.audit_type.clone(), head.kind.clone()];
     let name = named.into_iter().flatten().find(|name| !name.is_empty());
@@ -74,6 +79,8 @@ struct AnyDetail {
     event: Option<String>,
     code: Option<String>,
     basis: Option<LoggedBasis>,
+    /// Refused calls that this one stands for.
+    unrecorded: Count,
 }
 
 /// The basis of a call, or what did not reach it.
@@ -291,6 +298,7 @@ struct CallEnd {
     reason: Word,
     summary: Word,
     effect: Option<Effect>,
+    basis: Option<LoggedBasis>,
 }
 
 /// A worker of a source.
@@ -358,6 +366,28 @@ fn owners_act(what: &str) -> Option<&'static str> {
     })
 }
 
+/// A number of things, of which one is named without its `s`.
+fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
+/// A code of the log in words.
+fn plain(code: &str) -> String {
+    code.replace('_', " ")
+}
+
+/// What the server of a source was notified of, and what came of that.
+fn signed_out(source: &str, came_to: Option<&str>) -> String {
+    let what = match came_to {
+        Some("revoked") => "ended your sign-in",
+        Some("unoffered") => "offers no way to end your sign-in",
+        Some("failed") => "could not be asked to end your sign-in",
+        _ => "is notified that your sign-in is over",
+    };
+    format!("the server of {source} {what}")
+}
+
 fn because(what: &str, why: Word) -> String {
     match why.filter(|why| !why.is_empty()) {
         None => what.to_owned(),
@@ -413,7 +443,10 @@ impl KnownDetail {
             .to_owned(),
             Self::Enrolled { outcome, reason } => match outcome.as_deref() {
                 Some("redeemed") => "enrolls".to_owned(),
-                _ => because("an enrollment code is refused", reason),
+                _ => because(
+                    "an enrollment code is refused",
+                    reason.map(|code| plain(&code)),
+                ),
             },
             Self::AgentRevoked { reason } => because("you revoke it", reason),
             // The client's name is its own word; how it proved itself is the gateway's.
@@ -432,7 +465,7 @@ impl KnownDetail {
                     format!("{count} more wrong {credential}s are refused, from {peer}")
                 }
                 None => {
-                    let reason = reason.unwrap_or_default();
+                    let reason = plain(&reason.unwrap_or_default());
                     format!("a wrong {credential} is refused ({reason}, from {peer})")
                 }
             },
@@ -492,8 +525,9 @@ impl KnownDetail {
                 starts,
                 ends,
             } => format!(
-                "{} started {starts} more times and ended {ends}",
-                worker.words()
+                "{} started {} more and ended {ends}",
+                worker.words(),
+                counted(starts, "time")
             ),
             Self::WorkerRefused { worker, why } => {
                 because(&format!("{} did not start", worker.words()), why)
@@ -551,21 +585,20 @@ impl KnownDetail {
                 &format!("the server of {source} wants more than your sign-in is good for"),
                 wanted,
             ),
-            Self::SignInRevoked { source, came_to } => because(
-                &format!("the server of {source} is notified that your sign-in is over"),
-                came_to,
-            ),
+            Self::SignInRevoked { source, came_to } => signed_out(&source, came_to.as_deref()),
             Self::SecretKept { name, host } => {
                 format!("you keep the stored secret {name} for {host}")
             }
             Self::KeyRotated { agents } => {
-                format!("you replace the connection key; {agents} agents end")
+                let agents = counted(agents, "agent");
+                format!("you replace the connection key; revoked: {agents}")
             }
             Self::Restored {
                 made_at,
                 grants_suspended,
             } => format!(
-                "the state is restored from a backup of {made_at}; every credential is revoked, {grants_suspended} grants are suspended"
+                "the state is restored from a backup of {made_at}; every credential is revoked; suspended: {}",
+                counted(grants_suspended, "grant")
             ),
             Self::NewCode {} => "you give it another code; its old credential ends".to_owned(),
             Self::Bounded {} => "you set its limits".to_owned(),
@@ -595,7 +628,9 @@ impl KnownDetail {
                 "another build could not be started; this one keeps running",
                 why,
             ),
-            Self::Swept { forgotten } => format!("{forgotten} ended things are forgotten"),
+            Self::Swept { forgotten } => {
+                format!("forgotten: {}", counted(forgotten, "ended thing"))
+            }
             Self::Settled { in_part: true, .. } => "you say that a part of it happened".to_owned(),
             Self::Settled { happened: true, .. } => "you say that it happened".to_owned(),
             Self::Settled { .. } => "you say that it did not happen".to_owned(),
@@ -606,11 +641,17 @@ impl KnownDetail {
 impl CallEnd {
     /// What the worker says it did, or why not.
     fn words(self, verb: &str) -> String {
+        let is_refused = self.result.as_deref() == Some("refused");
+        let has_grant = self.basis.is_some_and(|basis| basis.grant.is_some());
         let why = match (self.code, self.reason) {
             (None, None) => String::new(),
             (code, reason) => {
                 let [code, reason] = [code, reason].map(Option::unwrap_or_default);
-                format!(" ({})", reason_in_words(&code, &reason))
+                // Some of these words have brackets of their own.
+                match is_refused {
+                    true => format!(": {}", refusal_in_words(&code, &reason, has_grant)),
+                    false => format!(": {}", reason_in_words(&code, &reason)),
+                }
             }
         };
         match (self.result.as_deref(), self.summary) {
@@ -702,7 +743,16 @@ mod tests {
             ),
             (
                 json!({"event": "call.outcome", "result": "refused", "code": "precondition_changed", "reason": "unread"}),
-                "w.write: refused, nothing was done (it had not read what it would replace)",
+                "w.write: refused, nothing was done: it had not read what it would replace",
+            ),
+            (
+                json!({"event": "call.read", "result": "refused", "code": "approval_required", "reason": "outside",
+                    "basis": {"grant": 3}}),
+                "w.write: refused, nothing was done: it lies outside of what you granted, so you were asked",
+            ),
+            (
+                json!({"event": "call.outcome", "result": "failed", "code": "denied_by_owner", "reason": "not now"}),
+                "w.write: failed, nothing was done: you denied this before (not now)",
             ),
             (json!({"event": "call.outcome", "result": "unknown"}), "w.write: NOT KNOWN whether it happened"),
             (json!({"event": "call.intent"}), "w.write: begins"),
@@ -714,6 +764,10 @@ mod tests {
             (json!({"event": "grant.deny", "reason": "not now"}), "w.write: you denied it: not now"),
             (json!({"event": "exposure.set", "enabled": false}), "w.write: you hide it"),
             (json!({"code": "rate_limited"}), "w.write: refused: too much at once"),
+            (
+                json!({"code": "rate_limited", "unrecorded": 4}),
+                "w.write: refused: too much at once, and 4 more such calls",
+            ),
             (json!({"event": "unheard.of"}), "w.write: unheard.of: denied"),
         ];
         for (detail, words) in rows {
@@ -740,7 +794,21 @@ mod tests {
         assert_eq!(said(&again), "reader of w starts; its cage held");
         let more = json!({"detail": {"event": "worker.restarts", "source": "w", "role": "reader",
             "starts": 9, "ends": 10}});
-        assert_eq!(said(&more), "reader of w started 9 more times and ended 10");
+        assert_eq!(said(&more), "reader of w started 9 times more and ended 10");
+        #[rustfmt::skip]
+        let rows = [
+            (json!({"event": "agent.enroll", "outcome": "rejected", "reason": "code_expired"}),
+                "an enrollment code is refused: code expired"),
+            (json!({"event": "credential.refused", "credential": "session", "reason": "session_expired", "peer": "local"}),
+                "a wrong session is refused (session expired, from local)"),
+            (json!({"event": "sign-in.revoked", "source": "s", "cameTo": "failed"}),
+                "the server of s could not be asked to end your sign-in"),
+            (json!({"event": "key.rotate", "agents": 1}), "you replace the connection key; revoked: 1 agent"),
+            (json!({"event": "sweep", "forgotten": 1}), "forgotten: 1 ended thing"),
+        ];
+        for (detail, words) in rows {
+            assert_eq!(said(&json!({ "detail": detail })), words);
+        }
         let hosts = json!({"detail": {"event": "worker.egress", "source": "w", "connections": [
             {"host": "a.example", "port": 443, "verdict": "admitted", "count": 2, "bytesIn": 10, "bytesOut": 3, "durationMs": 5},
             {"host": "b.example", "port": 25, "verdict": "unlisted", "count": 1, "bytesIn": 0, "bytesOut": 0, "durationMs": 0},
