@@ -471,7 +471,12 @@ fn card_of_a_source_that_is_switched_off_says_so() {
     let run = json!({"id": "workspace.read", "input": {"path": "c.md"}, "onApproval": "run"});
     let item = agent.invoke_body(run).text_at("/error/pendingId");
     scene.open_card(&item);
-    browser.reads("#card header", "done by the gateway as soon as you approve");
+    let soon = "done by the gateway as soon as you approve";
+    browser.reads("#card header", soon);
+    cli(&["sources", "disable", "workspace"]);
+    browser.reads("#card header", "nothing is done while workspace is disabled");
+    cli(&["sources", "enable", "workspace"]);
+    browser.reads("#card header", soon);
     cli(&["pause"]);
     browser.reads("#card header", "done by the gateway when you resume");
     scene.owner().approve(&item, "once");

@@ -106,10 +106,12 @@ fn folder_that_cannot_be_lent_says_why() {
     browser.see("#lend").click();
     browser.fill("#l-path", &scene.gateway.state().display().to_string());
     browser.see("[data-steps] [value=preview]").click();
-    let _ = browser.see("[data-steps] [data-notice]");
+    let _ = browser.see("[data-steps] [data-for=path]");
     browser.fill("#l-path", "/no/such/folder");
     browser.see("[data-steps] [value=preview]").click();
-    browser.reads("[data-steps] [data-notice]", "/no/such/folder");
+    browser.reads("[data-steps] [data-for=path]", "/no/such/folder");
+    let on = "return document.activeElement.id";
+    assert_eq!(browser.run(on), "l-path");
     assert!(browser.sees("[data-steps] [value=add]").is_none());
     browser.see("[name=write]").click();
     // The text is there again after another page; what it gives is chosen anew.

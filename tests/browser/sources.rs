@@ -235,9 +235,11 @@ fn folder_is_hidden_from_agents() {
     browser.fill("#hide-folder", "../up");
     browser.see(hide).click();
     browser.reads(
-        "[data-form-send$='/hide'] [data-notice]",
+        "[data-form-send$='/hide'] [data-for=folders]",
         "within the source",
     );
+    let on = "return document.activeElement.id";
+    assert_eq!(browser.run(on), "hide-folder");
     browser.fill("#hide-folder", "Mine");
     browser.see(hide).click();
     browser.reads("#notes", "Hidden");

@@ -251,7 +251,8 @@ async fn looked_at(
         };
         let looked = inspection::at(path, check).await;
         let silent = |e| Err(format!("{}: {e}; repeat it when it does", path.display()));
-        looked.unwrap_or_else(silent).map_err(Refused::malformed)?
+        let looked = looked.unwrap_or_else(silent);
+        looked.map_err(|why| Refused::malformed(why).about("path"))?
     };
     let lending::Folder {
         id,
@@ -293,7 +294,7 @@ async fn looked_at(
     // As it is now: the machine wants the source and the look at it at once.
     let source = Source::new(id.clone(), config.clone(), 0);
     let seen = configure::look(&desk.registry, &source, &desk.state_dir).await;
-    let seen = seen.map_err(Refused::malformed)?;
+    let seen = seen.map_err(|why| Refused::malformed(why).about("path"))?;
     let was = before.and_then(|source| shown(state, &source));
     let lend = plexus_trust::Lend {
         config,

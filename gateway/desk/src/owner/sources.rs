@@ -365,7 +365,8 @@ async fn hide(
             if !hides.contains(&kind) {
                 return Err(Refused::malformed(format!("{id} cannot hide {key}")));
             }
-            let rule = hidden(kind, text).map_err(Refused::malformed)?;
+            let rule = hidden(kind, text);
+            let rule = rule.map_err(|why| Refused::malformed(why).about(key))?;
             if remove && !there.contains(&rule) {
                 return Err(Refused::malformed(format!("{id} does not hide {text:?}")));
             }
