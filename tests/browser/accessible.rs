@@ -27,12 +27,16 @@ const FOUND: &str = "
     return found.violations.filter((one) => ['serious', 'critical'].includes(one.impact))
       .map((one) => [one.id, one.nodes.slice(0, 4).map((node) => node.html.slice(0, 160) + ' | ' + node.failureSummary)]);";
 
-/// Acts of rows that neither their names nor what describes them tell apart.
+/// Acts and links of rows that neither their names nor what describes them tell apart. Links with words of others, and those
+/// to cards, may be alike: two calls can be.
 const TWINS: &str = "
     const of = (id) => document.getElementById(id)?.textContent ?? '';
-    return [...document.querySelectorAll('#card :is(li, tr) :is([data-send], [data-act])')]
-      .map((one) => [one.ariaLabel ?? one.textContent, of(one.getAttribute('aria-describedby'))].join())
-      .filter((named, at, all) => all.indexOf(named) !== at);";
+    const named = (one) => [one.ariaLabel ?? one.textContent, of(one.getAttribute('aria-describedby'))].join();
+    const rows = '#card :is(li, tr, [data-page=review] section)';
+    const links = 'a[href]:not(.said, :has(.said), [data-kind], [href^=\"/admin/approvals/\"])';
+    return [...document.querySelectorAll(`${rows} :is([data-send], [data-act], ${links})`)]
+      .filter((one, at, all) => all.slice(0, at).some((other) => named(other) === named(one) && (!one.href || one.href !== other.href)))
+      .map(named);";
 
 /// Holds it of a state that no address has, dark on a telephone and light on a desk; a story calls it where it has the page
 /// so.
@@ -59,6 +63,7 @@ fn no_page_keeps_anybody_out() {
     scene.workspace.write("a.md", "one\n");
     agent.must("workspace.read", json!({"path": "a.md"}));
     agent.must_approved(&scene.owner(), WRITE, note("b.md", "two\n"));
+    agent.must_approved(&scene.owner(), WRITE, note("e.md", "five\n"));
     let waits = agent.must_ask(WRITE, note("c.md", "<b>three</b>\n"));
     agent.must_ask(WRITE, note("d.md", "four\n"));
     let folder = Folder::empty();
