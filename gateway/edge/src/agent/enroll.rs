@@ -43,7 +43,7 @@ pub(super) async fn redeem(
                 ErrorCode::PersistFailed,
                 "enrollment code rejected: persist_failed",
             )
-            .next("the code is still good: try again when the gateway records (plexusctl status)"),
+            .next("the code is still good: try again, else tell the owner: plexusctl status"),
         )
     };
     let pat = Pat::fresh().map_err(|e| persist_failed(e.to_string()))?;

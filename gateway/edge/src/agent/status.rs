@@ -88,7 +88,7 @@ pub(super) async fn show(
             let (why, next) = match &live {
                 Some(_) => (
                     "No request of yours has this id.".to_owned(),
-                    "ask again with the command that you wanted to wait for",
+                    "make the call again that you wanted to wait for",
                 ),
                 None => (
                     format!(
