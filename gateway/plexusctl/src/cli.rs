@@ -153,8 +153,7 @@ enum Command {
 
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    let line = read_help(line);
-    Cli::try_parse_from(&line).map_err(|error| {
+    Cli::try_parse_from(read_help(line)).map_err(|error| {
         let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
         if is_help || !error.use_stderr() {
             // A closed terminal is no reason to fail differently.
@@ -162,7 +161,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
         } else {
             let usage = error.get(ContextKind::Usage).map(ToString::to_string);
             let mut stop = Stop::command_line(&error.render().to_string(), usage.as_deref());
-            if let Some(list) = list_of(&error, &line) {
+            if let Some(list) = list_of(&error) {
                 stop.next = format!("{list}; {}", stop.next);
             }
             out::say(&laid(&stop.to_string()));
@@ -186,13 +185,15 @@ const LISTED: [&str; 6] = [
 ];
 
 /// The command that lists the ids of which a line lacks one.
-fn list_of(error: &clap::Error, line: &[OsString]) -> Option<String> {
+fn list_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let missing = missing.first()?.trim_end_matches('.');
     let grammar = Cli::command();
-    let mut words = line.iter().skip(1);
+    // Of the line that was typed the first such word may be the value of a flag.
+    let usage = error.get(ContextKind::Usage)?.to_string();
+    let mut words = usage.split_whitespace();
     let group = words.find_map(|word| grammar.find_subcommand(word))?;
     let name = group.get_name();
     let is_id = LISTED.contains(&missing) || (missing, name) == ("<AGENT>", "agents");

@@ -327,6 +327,11 @@ fn no_gateway_no_key_no_permission() {
         let next = format!("\nnext: plexusctl {list} list; it is typed so: ");
         place.run(&line).ends(64).says(&next);
     }
+    // The value of a flag names no group of commands.
+    place
+        .run(&["--home", "sources", "approvals", "plan"])
+        .ends(64)
+        .says("\nnext: plexusctl approvals list; ");
     let mistyped = place.run(&["status", "--jsn"]).ends(64);
     mistyped.says("stopped: usage\ndone: nothing was done\nwhy: unexpected argument '--jsn' found");
     let help = place.run(&["status", "--help"]).out;
