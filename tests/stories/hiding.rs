@@ -5,7 +5,7 @@ use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{
     Agent, Terminal,
     folders::{CANARY, SAFE_WORD},
-    waiting::until,
+    waiting::{until, until_true},
 };
 use serde_json::{Value, json};
 use std::{
@@ -101,6 +101,22 @@ fn hidden_notes_do_not_exist() {
     assert_eq!(reply["suspendedGrants"], 2, "{reply}");
     let asks = one.invoke(VAULT_READ, json!({"path": "Open.md"}));
     asks.expect_error(401, "approval_required");
+    // A blank line stands between a refusal and the next card.
+    let both = ["sources", "resume", "obsidian", "obsidian"];
+    let both = house.gateway.on_terminal(both);
+    let mut terminal = Terminal::start(&both, 100, 120);
+    for asked in 1..=2 {
+        until_true("the question", || {
+            terminal.picture().matches("[y/N]").count() == asked
+        });
+        sleep(Duration::from_millis(400));
+        terminal.keys("n\r");
+    }
+    assert!(!terminal.end().success());
+    let rows = terminal.rows();
+    let second = rows.iter().rposition(|row| *row == rows[0]);
+    let before = second.and_then(|at| rows.get(at.checked_sub(1)?));
+    assert_eq!(before.map(String::as_str), Some(""), "{rows:#?}");
     // At a terminal its card is shown first, and the question is about that card.
     for (keys, decides) in [("n\r", false), ("\u{3}", false), ("y\r", true)] {
         let line = ["sources", "resume", "obsidian"];

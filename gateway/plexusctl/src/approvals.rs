@@ -10,7 +10,7 @@ mod screen;
 mod watch;
 
 use crate::{
-    owner::{Desk, Owner, SHORTEST, each, whole_or_asked},
+    owner::{Desk, Owner, SHORTEST, each_card, whole_or_asked},
     pause, prompt,
     table::table,
     terms::Terms,
@@ -259,7 +259,7 @@ pub(crate) async fn approve_changes(desk: &Desk) -> Result<Exit, Stop> {
         let none = "nothing to resume: no source waits for a decision of yours";
         return out::line(none).map(|()| Exit::Ok);
     }
-    each(waits, async |card| approve_whole(desk, &card).await).await
+    each_card(waits, async |card| approve_whole(desk, &card).await).await
 }
 
 async fn approve_whole(desk: &Desk, card: &Item) -> Result<Exit, Stop> {

@@ -5,7 +5,7 @@ use crate::{
     activity, agents, approvals, audit, backup, board, calls, changes, channels, config, connect,
     console, disconnect, doctor, explain, exposure, extension, grants, key, lend, logs, mcp,
     network, notify,
-    owner::{Desk, each},
+    owner::{Desk, each_card},
     pause, release, review,
     screen::lines::laid,
     service, sources, status, tokens, undo, uninstall, unknown, upgrade,
@@ -252,7 +252,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
                 return approvals::approve_changes(&desk).await;
             }
             // The question is its card's.
-            each(
+            each_card(
                 sources.to_vec(),
                 async |source| match approvals::approve_change(&desk, &source).await? {
                     Some(decided) => Ok(decided),

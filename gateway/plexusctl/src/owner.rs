@@ -163,6 +163,24 @@ pub(crate) async fn each<N>(
     Ok(exit)
 }
 
+/// The same of acts that show a card each: a blank line stands between two.
+///
+/// # Errors
+/// As [`each`].
+pub(crate) async fn each_card<N>(
+    names: Vec<N>,
+    mut act: impl AsyncFnMut(N) -> Result<Exit, Stop>,
+) -> Result<Exit, Stop> {
+    let mut is_first = true;
+    each(names, async |name| {
+        if !std::mem::take(&mut is_first) {
+            out::say("");
+        }
+        act(name).await
+    })
+    .await
+}
+
 /// The end of a sentence about a name that was typed and is none: the nearest of these; empty where none is near.
 pub(crate) fn or_near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> String {
     let meant = near(typed, names).filter(|meant| *meant != typed);
