@@ -510,6 +510,14 @@ fn activity_is_filtered_and_keeps_its_place() {
         scene.page()
     ));
     browser.reads(".calls", "was denied workspace.write by you (not now)");
+    // Where nothing fits a filter, the page leads to all.
+    for (page, all) in [
+        ("activity?only=unknown", "All activity"),
+        ("grants?agent=nobody", "All grants"),
+    ] {
+        browser.go(&format!("{}/{page}", scene.page()));
+        browser.reads("#card", all);
+    }
     scene.all_is_well();
 }
 

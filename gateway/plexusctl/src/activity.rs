@@ -59,7 +59,7 @@ const PAGE: u64 = 1_000;
 pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
     let now = moment::now();
     let found = activity.found(&mut desk.open().await?, &now).await?;
-    desk.show(&found, || found.text(&now))
+    desk.show(&found, || found.text(&now) + activity.further_back(&found))
 }
 
 /// The calls that were found, oldest first, and how many there are of what.
@@ -143,6 +143,15 @@ impl Activity {
         match found.totals.all() {
             0 => unfound::look(owner, self, now, found).await,
             _ => Ok(found),
+        }
+    }
+
+    /// Where nothing was found in the day that is looked through by itself: that, and how to look further back.
+    fn further_back(&self, found: &FoundCalls) -> &'static str {
+        let is_usual = self.since.is_none() && self.touched.is_none();
+        match found.totals.all() {
+            0 if is_usual => "\nlooked through: 24 h; --since 7d looks further back",
+            _ => "",
         }
     }
 
@@ -306,6 +315,18 @@ mod tests {
 
     fn thing(id: &str) -> serde_json::Value {
         json!({"kind": "file", "id": id, "access": "read"})
+    }
+
+    #[test]
+    fn nothing_in_a_day_names_the_way_back() {
+        let told = |typed: &[&str]| {
+            let typed = [&["activity"], typed].concat();
+            let activity = Typed::try_parse_from(typed).unwrap().activity;
+            activity.further_back(&FoundCalls::default())
+        };
+        assert!(told(&["cc"]).ends_with("24 h; --since 7d looks further back"));
+        assert_eq!(told(&["--since", "7d"]), "");
+        assert_eq!(told(&["--touched", "a.md"]), "");
     }
 
     #[test]

@@ -367,7 +367,7 @@ fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let grants = table(
         ["capability", "verbs", "ends", "terms"],
         rows.collect(),
-        "no standing grants",
+        "no standing grants: every call asks",
     );
     let reach = whole.subset.reach;
     let reach = reach.map_or(String::new(), |r| format!("reach: {}\n", r.as_str()));

@@ -220,7 +220,8 @@ fn listed(reply: &Boards, now: Timestamp) -> String {
         "made",
         "goal (the agent's words)",
     ];
-    let mut out = table_of_words(head, rows.collect(), "no board was made yet");
+    let none = "no board was made yet: an agent makes one where a source runs tasks";
+    let mut out = table_of_words(head, rows.collect(), none);
     for unread in &reply.unread {
         let line = match unread {
             Unread::Board { board, why, source } => {

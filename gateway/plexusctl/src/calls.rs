@@ -317,7 +317,7 @@ pub(crate) fn as_text(reply: &UnderWay) -> String {
     table(
         head,
         reply.calls.iter().map(row).collect(),
-        "no call is running",
+        "no call is running; what ran: plexusctl activity",
     )
 }
 

@@ -355,7 +355,9 @@ fn as_text(all: &Listed, now: Timestamp) -> String {
         ["agent", "capability", "verbs", "ends", "last use", "terms"],
         rows.collect(),
         match all.any_input.is_empty() {
-            true => "no grants: every call asks",
+            true => {
+                "no grants: every call asks; to give one: plexusctl grants allow AGENT CAPABILITY"
+            }
             false => "no grants",
         },
     );
@@ -425,7 +427,8 @@ mod tests {
             uses_since: None,
             any_input: Vec::new(),
         };
-        assert_eq!(as_text(&none, now), "no grants: every call asks");
+        let asks = as_text(&none, now);
+        assert!(asks.starts_with("no grants: every call asks;"), "{asks}");
         none.any_input.push(plexus_owner::grants::AnyInputCall {
             agent_id: AgentId::parse("a").unwrap(),
             capability_id: CapabilityId::parse("w.write").unwrap(),

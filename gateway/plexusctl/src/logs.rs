@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -57,7 +57,14 @@ fn source(text: &str) -> Result<SourceId, String> {
 /// How often files are looked at for more.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-const NONE: &str = "no line matches";
+/// Where lines were looked for, and what may keep some back.
+fn none(logs: &Logs, folder: &Path) -> String {
+    let folder = text::line(&folder.display().to_string());
+    match logs.since.is_some() || logs.level != Level::Trace {
+        true => format!("no line matches in {folder}; --since and --level leave others out"),
+        false => format!("no line matches in {folder}"),
+    }
+}
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
@@ -84,9 +91,10 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
         out::line(&said.shown(desk.json, now.time_zone()))?;
     }
     if last.is_empty() {
+        let none = none(&logs, &folder);
         let none = match &logs.source {
-            Some(source) => none_about(desk, source, folder).await?,
-            None => NONE.to_owned(),
+            Some(source) => none_about(desk, source, folder, none).await?,
+            None => none,
         };
         if !logs.follow && !desk.json {
             out::say(&none);
@@ -119,7 +127,12 @@ fn failed(error: io::Error) -> Stop {
 
 /// Why no line is shown. Refuses a source that no line is about and the gateway does not have; while the gateway is down,
 /// names the sources that lines are about.
-async fn none_about(desk: &Desk, source: &SourceId, folder: PathBuf) -> Result<String, Stop> {
+async fn none_about(
+    desk: &Desk,
+    source: &SourceId,
+    folder: PathBuf,
+    none: String,
+) -> Result<String, Stop> {
     let mut known = BTreeSet::new();
     let about = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
@@ -128,11 +141,11 @@ async fn none_about(desk: &Desk, source: &SourceId, folder: PathBuf) -> Result<S
     Follower::new(folder).begin(about).map_err(failed)?;
     known.remove("");
     if known.contains(source.as_str()) {
-        return Ok(NONE.to_owned());
+        return Ok(none);
     }
     if let Ok(mut owner) = desk.open().await {
         sources::is_there(&mut owner, source).await?;
-        return Ok(NONE.to_owned());
+        return Ok(none);
     }
     let known: Vec<_> = known.into_iter().collect();
     Ok(match &known[..] {
@@ -213,6 +226,22 @@ impl LogLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_names_its_folder_and_filters() {
+        let mut logs = Logs {
+            source: None,
+            follow: false,
+            since: None,
+            level: Level::Trace,
+            lines: 1,
+        };
+        let folder = Path::new("/h/logs");
+        assert_eq!(none(&logs, folder), "no line matches in /h/logs");
+        logs.level = Level::Warn;
+        let said = none(&logs, folder);
+        assert!(said.ends_with("--since and --level leave others out"));
+    }
 
     #[test]
     fn lines_are_chosen_and_shown() {

@@ -36,7 +36,7 @@ pub(crate) async fn run(desk: &Desk, tokens: Tokens) -> Result<Exit, Stop> {
         table(
             ["agent", "opens", "ends", "token"],
             reply.tokens.iter().map(row).collect(),
-            "no live tokens",
+            "no live tokens; who may call: plexusctl agents list",
         )
     })
 }

@@ -365,7 +365,10 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
     let ended = place.run(&["grants"]);
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (0, "no grants: every call asks\n")
+        (
+            0,
+            "no grants: every call asks; to give one: plexusctl grants allow AGENT CAPABILITY\n"
+        )
     );
     assert_eq!(
         place.asked()[0].header("x-plexus-connection-key"),

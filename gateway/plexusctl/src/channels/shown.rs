@@ -240,7 +240,11 @@ const CHANGED: &str = "CHANGED: not the key from before; it is not used";
 /// A page, which `command` asked for; where there is more, how to go on.
 pub(super) fn as_text(page: &Messages, cursor: &Cursor, command: &str) -> String {
     let (Some(first), Some(last)) = (page.messages.first(), page.messages.last()) else {
-        return "no messages".to_owned();
+        return match cursor {
+            Cursor::Newest => "no messages yet".to_owned(),
+            Cursor::Before(_) => format!("no older messages; the newest: {command}"),
+            Cursor::After(_) => "no newer messages".to_owned(),
+        };
     };
     let further = match cursor {
         Cursor::Newest | Cursor::Before(_) => ("older", "--before", &first.id),
@@ -411,6 +415,14 @@ mod tests {
             serde_json::from_value::<Messages>(page).unwrap()
         };
         let command = format!("plexusctl channels read {}", shell::quote("my sums"));
+        let mut none = page(false);
+        none.messages.clear();
+        assert_eq!(as_text(&none, &Cursor::Newest, &command), "no messages yet");
+        let before = as_text(&none, &Cursor::Before("01".into()), &command);
+        assert_eq!(
+            before,
+            "no older messages; the newest: plexusctl channels read 'my sums'"
+        );
         let last = |more, cursor| {
             let shown = as_text(&page(more), &cursor, &command);
             shown.lines().next_back().map(str::to_owned).unwrap()
