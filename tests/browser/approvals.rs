@@ -474,7 +474,10 @@ fn card_of_a_source_that_is_switched_off_says_so() {
     let soon = "done by the gateway as soon as you approve";
     browser.reads("#card header", soon);
     cli(&["sources", "disable", "workspace"]);
-    browser.reads("#card header", "nothing is done while workspace is disabled");
+    browser.reads(
+        "#card header",
+        "nothing is done while workspace is disabled",
+    );
     cli(&["sources", "enable", "workspace"]);
     browser.reads("#card header", soon);
     cli(&["pause"]);
