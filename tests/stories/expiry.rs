@@ -2,7 +2,7 @@
 
 use crate::house::{House, READ, WRITE, note, report};
 use plexus_tests::owner::approval;
-use plexus_tests::{Agent, Clock};
+use plexus_tests::{Agent, Clock, texts::assert_contains};
 use serde_json::json;
 
 fn house() -> (House, Clock) {
@@ -83,6 +83,42 @@ fn windows_end_over_a_restart() {
     clock.show("+2h");
     house.gateway.restart();
     house.back(&agent).must_ask(READ, report());
+}
+
+/// After two weeks away one act gives the reads that ended again. An effect is renewed by its name, a revoked grant never.
+#[test]
+fn ended_reads_are_renewed_in_one_act() {
+    let (house, clock) = house();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let _two = house.gateway.agent("two");
+    for (who, capability, window) in [
+        ("one", READ, "7d"),
+        ("one", "workspace.list", "7d"),
+        ("one", WRITE, "1h"),
+        ("two", READ, "7d"),
+        ("two", "workspace.list", "7d"),
+    ] {
+        owner.must_grant(who, capability, window);
+    }
+    owner.revoke("two", "workspace.list");
+    clock.show("+14d");
+    let listed = house.gateway.cli(["grants"]);
+    assert_contains(listed.expect_ok(), "no grants: every call asks");
+    assert_contains(listed.expect_ok(), "plexusctl grants renew");
+    let renewed = house.gateway.cli(["grants", "renew", "--yes"]);
+    let words = "one may use again: workspace.list, workspace.read\n\
+                 two may use again: workspace.read\n";
+    assert_contains(renewed.expect_ok(), words);
+    let agent = agent.another_session();
+    agent.must(READ, report());
+    agent.must_ask(WRITE, note("a.txt", "a"));
+    house
+        .gateway
+        .must_cli(["grants", "renew", "one", WRITE, "--yes"]);
+    agent.another_session().must(WRITE, note("b.txt", "b"));
+    let none = house.gateway.cli(["grants", "renew", "--yes"]);
+    assert_contains(&none.stderr, "no such grant ended in the last 30 days");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::reply::Refused;
 use crate::edge::Edge;
 use plexus_calls::refusal::NOT_IN_VIEW;
 use plexus_protocol::{
-    AgentId, PendingId, SessionId, TokenId,
+    AgentId, CapabilityId, PendingId, SessionId, TokenId,
     body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant, WaitingRequest},
 };
 use plexus_sources::narration;
@@ -25,20 +25,6 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
     };
     shown
         .map(|grant| StandingGrant {
-            agent_id: agent.id.clone(),
-            capability_id: grant.capability.clone(),
-            verbs: grant.verbs,
-            provenance: state
-                .capability(&grant.capability)
-                .map_or(plexus_protocol::Provenance::Extension, |(source, _)| {
-                    source.config.provenance
-                }),
-            granted_at: grant.granted_at,
-            expires_at: grant.expires_at,
-            trust_window: grant.window,
-            standing: true,
-            constraint: grant.constraint.clone(),
-            calls_left: grant.calls_left(),
             suspended: known(grant).or_else(|| {
                 let usable = standing_for(state, agent, &grant.capability, now).is_some();
                 let why = match state.capability(&grant.capability) {
@@ -47,9 +33,45 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
                 };
                 (!usable && state.exposed(&grant.capability)).then(|| why.to_owned())
             }),
-            top_level_disabled: !state.exposed(&grant.capability),
+            ..as_row(state, agent, grant)
         })
         .collect()
+}
+
+/// The agent's grants whose time has ended, as long as the state keeps them (30 days): those that may be given again as they
+/// were. A lent folder is lent again instead, and a suspended grant waits for its card.
+pub fn ended(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant> {
+    let now = state.time(edge.clock.now());
+    let is_offered = |id: &CapabilityId| state.capability(id).is_some() && state.lent(id).is_none();
+    let over = agent.grants.values().filter(|grant| {
+        now >= grant.expires_at
+            && grant.suspended.is_none()
+            && is_offered(&grant.capability)
+            && !edge.revocations.ended_grant(&agent.id, &grant.capability)
+    });
+    over.map(|grant| as_row(state, agent, grant)).collect()
+}
+
+/// A grant as it was given.
+fn as_row(state: &State, agent: &Agent, grant: &Grant) -> StandingGrant {
+    StandingGrant {
+        agent_id: agent.id.clone(),
+        capability_id: grant.capability.clone(),
+        verbs: grant.verbs,
+        provenance: state
+            .capability(&grant.capability)
+            .map_or(plexus_protocol::Provenance::Extension, |(source, _)| {
+                source.config.provenance
+            }),
+        granted_at: grant.granted_at,
+        expires_at: grant.expires_at,
+        trust_window: grant.window,
+        standing: true,
+        constraint: grant.constraint.clone(),
+        calls_left: grant.calls_left(),
+        suspended: None,
+        top_level_disabled: !state.exposed(&grant.capability),
+    }
 }
 
 /// Requests of one agent that are listed as waiting.

@@ -25,6 +25,9 @@ pub struct Grants {
     /// Approvals of one call, whatever its input, that have not been used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_input: Vec<AnyInputCall>,
+    /// Grants whose time ended in the last 30 days, and that were neither given again nor revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<StandingGrant>,
 }
 
 /// An approval of one call, whatever its input.
@@ -116,6 +119,24 @@ impl Give {
             agent_id: Some(agent.to_string()),
             trust_window: Some(window),
             grants: Some(Map::from_iter([(capability.to_string(), decision)])),
+        }
+    }
+
+    /// Grants of one agent that have ended, each with its verbs, its window and its narrowing; calls count anew.
+    #[must_use]
+    pub fn again<'g>(agent: &AgentId, ended: impl IntoIterator<Item = &'g StandingGrant>) -> Self {
+        let decisions = ended.into_iter().map(|grant| {
+            let mut decision = json!({"decision": "allow", "verbs": grant.verbs,
+                "trustWindow": grant.trust_window});
+            if let Some(constraint) = &grant.constraint {
+                decision["constraint"] = json!(constraint);
+            }
+            (grant.capability_id.to_string(), decision)
+        });
+        Self {
+            agent_id: Some(agent.to_string()),
+            trust_window: None,
+            grants: Some(decisions.collect()),
         }
     }
 }

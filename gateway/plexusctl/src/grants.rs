@@ -1,5 +1,7 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
+mod renew;
+
 use crate::{
     agents, approvals,
     ended::{also_answered, denials_ended, ended},
@@ -46,6 +48,8 @@ enum Act {
         #[command(flatten)]
         terms: Terms,
     },
+    /// Grant again what ended by time in the last 30 days: reads, and the effects that you name
+    Renew(renew::Renew),
     /// Revoke grants, and the agent's tokens
     Revoke {
         /// Agent to take them from
@@ -69,6 +73,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 agents::known(&mut owner, &agent).await?;
                 reply.grants.retain(|grant| grant.agent_id == agent);
                 reply.any_input.retain(|one| one.agent_id == agent);
+                reply.ended.retain(|grant| grant.agent_id == agent);
             }
             desk.show(&reply, || as_text(&reply, span::now()))
         }
@@ -77,6 +82,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             capabilities,
             terms,
         } => allow(desk, &agent, capabilities, &terms).await,
+        Act::Renew(asked) => renew::run(desk, &asked).await,
         Act::Revoke {
             agent,
             capabilities,
@@ -371,7 +377,19 @@ fn as_text(all: &Listed, now: Timestamp) -> String {
             span::end(one.expires_at, now)
         ));
     }
+    text.push_str(&ended_ones(&all.ended, now));
     text
+}
+
+/// The grants that ended by time, behind those that are valid; nothing where there are none.
+fn ended_ones(ended: &[StandingGrant], now: Timestamp) -> String {
+    if ended.is_empty() {
+        return String::new();
+    }
+    let rows = ended.iter().map(|grant| row(grant, now)).collect();
+    let head = ["agent", "capability", "verbs", "ended", "terms"];
+    let shown = table(head, rows, "");
+    format!("\n\n{shown}\nto grant again what ended: plexusctl grants renew")
 }
 
 #[cfg(test)]
@@ -412,6 +430,7 @@ mod tests {
             }],
             uses_since: None,
             any_input: Vec::new(),
+            ended: Vec::new(),
         };
         assert_eq!(
             as_text(&all, now),
@@ -426,9 +445,26 @@ mod tests {
             grants: Vec::new(),
             uses_since: None,
             any_input: Vec::new(),
+            ended: Vec::new(),
         };
         let asks = as_text(&none, now);
         assert!(asks.starts_with("no grants: every call asks;"), "{asks}");
+        none.ended.push(StandingGrant {
+            expires_at: Timestamp(now.0 - 14 * 86_400_000),
+            calls_left: None,
+            suspended: None,
+            ..grant
+        });
+        assert_eq!(
+            as_text(&none, now),
+            format!(
+                "{asks}\n\n\
+                 AGENT  CAPABILITY  VERBS       ENDED              TERMS\n\
+                 a      w.write     read,write  ended 14 days ago  path at or below A\n\
+                 to grant again what ended: plexusctl grants renew"
+            )
+        );
+        none.ended.clear();
         none.any_input.push(plexus_owner::grants::AnyInputCall {
             agent_id: AgentId::parse("a").unwrap(),
             capability_id: CapabilityId::parse("w.write").unwrap(),

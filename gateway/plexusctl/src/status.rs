@@ -44,6 +44,8 @@ struct Snapshot {
     health: HealthReport,
     exposure: Exposure,
     grants: Vec<GrantRow>,
+    /// How many grants ended by time and can be renewed.
+    ended: usize,
     agents: Vec<Enrollment>,
     /// The state directory, and what is wrong with the room on its disk.
     home: PathBuf,
@@ -80,11 +82,13 @@ impl Snapshot {
     async fn look(owner: &mut Owner, home: &Path) -> Result<Self, Stop> {
         // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
         let health = owner.call(&Probe {}).await?;
+        let listed = owner.call(&grants::List {}).await?;
         Ok(Self {
             health,
             status: owner.call(&Show {}).await?,
             exposure: owner.call(&exposure::List {}).await?,
-            grants: owner.call(&grants::List {}).await?.grants,
+            ended: listed.ended.len(),
+            grants: listed.grants,
             agents: owner.call(&ListEnrollments {}).await?.agents,
             home: home.to_owned(),
             disk: Free::at(home)
@@ -128,6 +132,13 @@ impl Snapshot {
             tables::sources(self),
             tables::allowed(self, now),
         ];
+        parts.extend((self.ended > 0).then(|| {
+            let many = match self.ended {
+                1 => "1 grant".to_owned(),
+                many => format!("{many} grants"),
+            };
+            format!("{many} ended in the last 30 days; to grant again: plexusctl grants renew")
+        }));
         parts.extend(calls::open(&self.status.conversations, now));
         parts.join("\n\n")
     }

@@ -157,10 +157,11 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 23] = [
+    let widening: [&[&str]; 24] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
+        &["grants", "renew", "--yes"],
         &["expose", "w.write"],
         &["sources", "add", "workspace-dir", path],
         &["sources", "secret", "w", "token", "--file", path],

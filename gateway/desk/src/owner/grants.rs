@@ -56,7 +56,10 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants,
                 }
             })
         });
+        let ended = state.agents.values();
+        let ended = ended.flat_map(|agent| grant_reply::ended(&desk, &state, agent));
         Grants {
+            ended: ended.collect(),
             grants: all.collect(),
             uses_since: uses.since,
             any_input: any_input(&state, state.time(desk.clock.now())),

@@ -31,6 +31,7 @@ fn seen() -> Snapshot {
             grant("a", "obsidian.vault.read"),
             grant("a", "obsidian.vault.search"),
         ],
+        ended: 0,
         agents: vec![Enrollment {
             agent_id: AgentId::parse("a").unwrap(),
             status: EnrollmentStatus::Active,
@@ -159,6 +160,16 @@ fn full_disk_is_named_with_its_folder() {
     ] {
         assert!(said.contains(line), "{line} is missing:\n{said}");
     }
+}
+
+#[test]
+fn ended_grants_are_counted_with_the_command() {
+    let mut seen = seen();
+    (seen.grants, seen.ended) = (Vec::new(), 30);
+    let said = text(&seen);
+    let last = "no agent may do anything without asking\n\n\
+                30 grants ended in the last 30 days; to grant again: plexusctl grants renew";
+    assert!(said.ends_with(last), "{said}");
 }
 
 #[test]

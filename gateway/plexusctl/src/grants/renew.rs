@@ -1,0 +1,222 @@
+//! `plexusctl grants renew`: grants whose time ended, given again as they were.
+
+use crate::{
+    agents, owner::Desk, prompt::confirm, standing::row, table::table, terms::window_in_words,
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, span, text};
+use plexus_owner::grants::{Give, Given, List};
+use plexus_protocol::{
+    AgentId, CapabilityId, Timestamp,
+    body::{Declined, StandingGrant},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Which of them.
+#[derive(Args)]
+pub(super) struct Renew {
+    /// Only this agent's
+    agent: Option<AgentId>,
+    /// Only these; an effect is renewed only where it is named
+    capabilities: Vec<CapabilityId>,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Renew {
+    fn is_of_agent(&self, grant: &StandingGrant) -> bool {
+        self.agent
+            .as_ref()
+            .is_none_or(|agent| grant.agent_id == *agent)
+    }
+
+    fn is_chosen(&self, grant: &StandingGrant) -> bool {
+        match self.capabilities.is_empty() {
+            true => grant.verbs.is_read(),
+            false => self.capabilities.contains(&grant.capability_id),
+        }
+    }
+}
+
+/// What one agent was given again.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Renewed {
+    agent_id: AgentId,
+    granted: Vec<CapabilityId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    declined: Vec<Declined>,
+}
+
+/// Shows them, asks, gives those of each agent again in one act.
+pub(super) async fn run(desk: &Desk, asked: &Renew) -> Result<Exit, Stop> {
+    desk.ask_for_person::<Give>()?;
+    let mut owner = desk.open().await?;
+    if let Some(agent) = &asked.agent {
+        agents::known(&mut owner, agent).await?;
+    }
+    let mut ended = owner.call(&List {}).await?.ended;
+    ended.retain(|grant| asked.is_of_agent(grant));
+    let (chosen, left): (Vec<_>, Vec<_>) =
+        ended.into_iter().partition(|grant| asked.is_chosen(grant));
+    if chosen.is_empty() {
+        return Err(nothing(asked, &left));
+    }
+    if !desk.json {
+        out::line(&shown(&chosen, span::now()))?;
+    }
+    if !asked.yes {
+        let question = match chosen.len() {
+            1 => "grant this again, as it was, from now on".to_owned(),
+            many => format!("grant these {many} again, each as it was, from now on"),
+        };
+        confirm(desk, &question, "--yes")?;
+    }
+    let mut by_agent: BTreeMap<&AgentId, Vec<&StandingGrant>> = BTreeMap::new();
+    for grant in &chosen {
+        by_agent.entry(&grant.agent_id).or_default().push(grant);
+    }
+    let mut done = Vec::new();
+    for (agent, grants) in by_agent {
+        let declined = match owner.call(&Give::again(agent, grants.iter().copied())).await {
+            Ok(Given::Token(given)) => given.token.declined,
+            Ok(Given::Nothing(nothing)) => nothing.declined,
+            Err(refused) if done.is_empty() => return Err(refused),
+            // Other agents have theirs already: the answer says which do not.
+            Err(refused) => all_declined(&grants, &refused.why),
+        };
+        done.push(renewed(agent, &grants, declined));
+    }
+    desk.show(&done, || as_text(&done))?;
+    Ok(match done.iter().all(|one| one.declined.is_empty()) {
+        true => Exit::Ok,
+        false => Exit::Refused,
+    })
+}
+
+fn all_declined(grants: &[&StandingGrant], reason: &str) -> Vec<Declined> {
+    let declined = grants.iter().map(|grant| Declined {
+        id: grant.capability_id.to_string(),
+        reason: reason.to_owned(),
+    });
+    declined.collect()
+}
+
+fn renewed(agent: &AgentId, grants: &[&StandingGrant], declined: Vec<Declined>) -> Renewed {
+    let ids = grants.iter().map(|grant| &grant.capability_id);
+    let is_given = |id: &&CapabilityId| !declined.iter().any(|one| one.id == id.as_str());
+    Renewed {
+        agent_id: agent.clone(),
+        granted: ids.filter(is_given).cloned().collect(),
+        declined,
+    }
+}
+
+/// The stop where no grant is to be renewed. Effects that ended are named, because they are renewed only by name.
+fn nothing(asked: &Renew, left: &[StandingGrant]) -> Stop {
+    let effect = left.first().filter(|_| asked.capabilities.is_empty());
+    let (why, next) = match effect {
+        Some(effect) => (
+            "only effects ended; each is renewed by its name",
+            format!(
+                "plexusctl grants renew {} {}",
+                effect.agent_id, effect.capability_id
+            ),
+        ),
+        None => (
+            "no such grant ended in the last 30 days",
+            "plexusctl grants list".to_owned(),
+        ),
+    };
+    Stop::new(Exit::Failed, "nothing_to_renew", why).next(next)
+}
+
+/// The grants that would be given, each for how long from now on.
+fn shown(chosen: &[StandingGrant], now: Timestamp) -> String {
+    let rows = chosen.iter().map(|grant| {
+        let anew = StandingGrant {
+            calls_left: None,
+            ..grant.clone()
+        };
+        let [agent, capability, verbs, ended, terms] = row(&anew, now);
+        let window = window_in_words(grant.trust_window);
+        [agent, capability, verbs, ended, window, terms]
+    });
+    table(
+        ["agent", "capability", "verbs", "ended", "again", "terms"],
+        rows.collect(),
+        "",
+    )
+}
+
+fn as_text(done: &[Renewed]) -> String {
+    let lines = done.iter().flat_map(|one| {
+        let agent = &one.agent_id;
+        let granted = text::listed(&one.granted, ", ");
+        let granted = (!granted.is_empty()).then(|| format!("{agent} may use again: {granted}"));
+        let declined = one.declined.iter().map(move |not| {
+            let (id, reason) = (text::line(&not.id), text::line(&not.reason));
+            format!("{agent} was not given {id} again: {reason}")
+        });
+        granted.into_iter().chain(declined)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{Provenance, TrustWindow, Verb, Verbs};
+
+    fn ended(capability: &str, verb: Verb) -> StandingGrant {
+        StandingGrant {
+            agent_id: AgentId::parse("a").unwrap(),
+            capability_id: CapabilityId::parse(capability).unwrap(),
+            verbs: Verbs::of([verb]),
+            provenance: Provenance::Managed,
+            granted_at: Timestamp(0),
+            expires_at: Timestamp(604_800_000),
+            trust_window: TrustWindow::WEEK,
+            standing: true,
+            constraint: None,
+            calls_left: None,
+            suspended: None,
+            top_level_disabled: false,
+        }
+    }
+
+    fn asked(capabilities: &[&str]) -> Renew {
+        let ids = capabilities
+            .iter()
+            .map(|id| CapabilityId::parse(id).unwrap());
+        Renew {
+            agent: None,
+            capabilities: ids.collect(),
+            yes: false,
+        }
+    }
+
+    #[test]
+    fn effect_is_renewed_only_by_name() {
+        let (read, write) = (ended("w.read", Verb::Read), ended("w.write", Verb::Write));
+        assert!(asked(&[]).is_chosen(&read) && !asked(&[]).is_chosen(&write));
+        let named = asked(&["w.write"]);
+        assert!(named.is_chosen(&write) && !named.is_chosen(&read));
+        let stop = nothing(&asked(&[]), &[write]);
+        assert_eq!(stop.next, "plexusctl grants renew a w.write");
+        assert_eq!(nothing(&named, &[read]).next, "plexusctl grants list");
+    }
+
+    #[test]
+    fn declined_grant_is_not_named_as_given() {
+        let (one, two) = (ended("w.read", Verb::Read), ended("w.list", Verb::Read));
+        let declined = all_declined(&[&two], "no source offers it");
+        let done = renewed(&one.agent_id, &[&one, &two], declined);
+        assert_eq!(
+            as_text(&[done]),
+            "a may use again: w.read\na was not given w.list again: no source offers it"
+        );
+    }
+}
