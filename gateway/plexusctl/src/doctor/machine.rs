@@ -144,10 +144,17 @@ fn clock(latest: Option<Timestamp>, now: Timestamp) -> Finding {
     };
     match latest.map(|at| at.since(now)) {
         Some(behind) if behind > BEHIND => {
-            let what = format!(
+            let mut what = format!(
                 "it is {} behind the newest record: windows and codes count from there",
                 span::length(behind)
             );
+            // No clock that is set right makes that good: the records stay where they are.
+            if behind > AHEAD {
+                what.push_str(
+                    "; if it is right, it ran ahead once, and the log's times stay ahead: lengths hold, and a backup \
+                     from before brings the right times back",
+                );
+            }
             Finding::warn("clock", what, remedy)
         }
         Some(_) => Finding::ok("clock", "not behind the newest record"),
@@ -265,6 +272,8 @@ mod tests {
         let at = |ms| Some(Timestamp(ms));
         assert_eq!(clock(at(7_200_000), Timestamp(0)).level, Level::Warn);
         assert_eq!(clock(at(1_000), Timestamp(0)).level, Level::Ok);
+        let is_lasting = |ms| clock(at(ms), Timestamp(0)).what.contains("it ran ahead once");
+        assert!(!is_lasting(7_200_000) && is_lasting(315_360_000_000));
         assert_eq!(clock(None, Timestamp(0)).level, Level::Ok);
         assert_eq!(limit(256, false).level, Level::Warn);
         // Its unit has the limit, and no command in a shell changes that.
