@@ -14,7 +14,7 @@ use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::{SourceId, Timestamp};
 use serde_json::Value;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -74,19 +74,20 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     let mut follower = Follower::new(folder.clone());
     let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
     let mut last: VecDeque<LogLine> = VecDeque::new();
+    let mut order = Order::default();
     follower
-        .begin(|line| {
-            if let Some(said) = wanted.said(line) {
+        .begin(|series, line| {
+            if let Some(said) = order.of(series, wanted.said(line)) {
                 // Lines of one file are in order; those of all are put in order below.
                 last.push_back(said);
                 if last.len() > most.saturating_mul(4).max(10_000) {
-                    last.make_contiguous().sort_by_key(|said| said.at);
+                    last.make_contiguous().sort_by_key(|said| said.place);
                     last.drain(..last.len() - most);
                 }
             }
         })
         .map_err(failed)?;
-    last.make_contiguous().sort_by_key(|said| said.at);
+    last.make_contiguous().sort_by_key(|said| said.place);
     for said in last.iter().skip(last.len().saturating_sub(most)) {
         out::line(&said.shown(desk.json, now.time_zone()))?;
     }
@@ -112,9 +113,9 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
         }
         let mut fresh = Vec::new();
         follower
-            .more(|line| fresh.extend(wanted.said(line)))
+            .more(|series, line| fresh.extend(order.of(series, wanted.said(line))))
             .map_err(failed)?;
-        fresh.sort_by_key(|said| said.at);
+        fresh.sort_by_key(|said| said.place);
         for said in fresh {
             out::line(&said.shown(desk.json, now.time_zone()))?;
         }
@@ -134,7 +135,7 @@ async fn none_about(
     none: String,
 ) -> Result<String, Stop> {
     let mut known = BTreeSet::new();
-    let about = |line: &str| {
+    let about = |_: &str, line: &str| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         known.insert(text_of(&line, "source").to_owned());
     };
@@ -166,7 +167,26 @@ struct LogFilter {
 /// A line that is wanted.
 struct LogLine {
     at: Timestamp,
+    /// By which it is sorted: never before a line that its file had earlier.
+    place: Timestamp,
     line: Value,
+}
+
+/// The latest moment of each series so far. A clock that was set back writes the newest lines with earlier times, and they stay
+/// the newest.
+#[derive(Default)]
+struct Order(BTreeMap<String, Timestamp>);
+
+impl Order {
+    fn of(&mut self, series: &str, said: Option<LogLine>) -> Option<LogLine> {
+        let said = said?;
+        let latest = self.0.entry(series.to_owned()).or_default();
+        *latest = said.at.max(*latest);
+        Some(LogLine {
+            place: *latest,
+            ..said
+        })
+    }
 }
 
 impl LogFilter {
@@ -188,7 +208,11 @@ impl LogFilter {
             .as_ref()
             .is_none_or(|source| text_of(&line, "source") == source.as_str());
         let wanted = of_source && level >= self.level && self.since.is_none_or(|since| at >= since);
-        wanted.then_some(LogLine { at, line })
+        wanted.then_some(LogLine {
+            at,
+            place: at,
+            line,
+        })
     }
 }
 
@@ -241,6 +265,22 @@ mod tests {
         logs.level = Level::Warn;
         let said = none(&logs, folder);
         assert!(said.ends_with("--since and --level leave others out"));
+    }
+
+    #[test]
+    fn newest_line_stays_last_after_clock_is_set_back() {
+        let mut order = Order::default();
+        let mut place = |series, hour| {
+            let said = LogLine {
+                at: Timestamp(hour),
+                place: Timestamp(hour),
+                line: Value::Null,
+            };
+            order.of(series, Some(said)).unwrap().place.0
+        };
+        let mut place_of = |hour| place("plexusd", hour);
+        assert_eq!([3, 2, 4].map(&mut place_of), [3, 3, 4]);
+        assert_eq!(place("source-w", 1), 1, "a series of its own");
     }
 
     #[test]

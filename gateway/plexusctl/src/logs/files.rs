@@ -26,11 +26,11 @@ impl Follower {
         }
     }
 
-    /// Everything that there is, file by file, each series from its oldest on.
+    /// Everything that there is, file by file, each series from its oldest on: its name, and a line.
     ///
     /// # Errors
     /// When there is no such folder, or a file cannot be read.
-    pub(super) fn begin(&mut self, each: impl FnMut(&str)) -> io::Result<()> {
+    pub(super) fn begin(&mut self, each: impl FnMut(&str, &str)) -> io::Result<()> {
         if !self.dir.is_dir() {
             let why = format!("{}: no gateway has written there", self.dir.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
@@ -42,9 +42,9 @@ impl Follower {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn more(&mut self, mut each: impl FnMut(&str)) -> io::Result<()> {
+    pub(super) fn more(&mut self, mut each: impl FnMut(&str, &str)) -> io::Result<()> {
         let mut seen = BTreeMap::new();
-        for path in self.files()? {
+        for (series, path) in self.files()? {
             let mut file = match File::open(&path) {
                 // Put aside, or dropped as the oldest, between the two looks: the next look has it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -63,7 +63,7 @@ impl Follower {
                     break;
                 }
                 at += read as u64;
-                each(&String::from_utf8_lossy(&bytes));
+                each(&series, &String::from_utf8_lossy(&bytes));
             }
             seen.insert(inode, (at, lines.into_inner()));
         }
@@ -71,8 +71,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Log files, of each series the oldest first.
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
+    /// Log files, of each series the oldest first, with its name.
+    fn files(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir)?.flatten() {
             let name = entry.file_name();
@@ -86,7 +86,8 @@ impl Follower {
             }
         }
         found.sort();
-        Ok(found.into_iter().map(|(.., path)| path).collect())
+        let named = found.into_iter().map(|(series, _, path)| (series, path));
+        Ok(named.collect())
     }
 }
 
@@ -106,7 +107,7 @@ mod tests {
         let mut follower = Follower::new(dir.path().to_owned());
         let look = |follower: &mut Follower| {
             let mut seen = String::new();
-            follower.more(|line| seen.push_str(line)).unwrap();
+            follower.more(|_, line| seen.push_str(line)).unwrap();
             seen
         };
         assert_eq!(look(&mut follower), "1\n2\n3\n");
@@ -125,7 +126,7 @@ mod tests {
         fs::write(path("plexusd.log"), "5\n").unwrap();
         assert_eq!(look(&mut follower), "half\n4\n5\n");
         assert_eq!(look(&mut follower), "");
-        let none = Follower::new(path("none")).begin(|_| {}).unwrap_err();
+        let none = Follower::new(path("none")).begin(|_, _| {}).unwrap_err();
         assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 }
