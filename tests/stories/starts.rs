@@ -1,5 +1,10 @@
 //! What refuses a start: each refusal names what is wrong, and the start succeeds once it is mended.
 
+#[cfg(target_os = "linux")]
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{Builder, Folder, Gateway, binaries};
@@ -222,4 +227,26 @@ fn a_clock_file_far_ahead_is_not_believed_and_ends_nothing() {
     gateway.start_again();
     assert!(gateway.stop().success());
     assert!(now(&gateway) >= right + 20 * hour);
+}
+
+/// `nohup plexusd &`, where no service manager is: the end of an ssh session ends no gateway.
+#[cfg(target_os = "linux")]
+#[test]
+fn gateway_under_nohup_outlives_its_terminal() {
+    let real = binaries::path("plexusd");
+    let hung_up = |by: &str| {
+        let own = Folder::empty();
+        let wrapper = format!("#!/bin/sh\nexec {by} {} \"$@\"\n", real.display());
+        own.program("plexusd", wrapper);
+        let gateway = Gateway::builder().programs(&own.path()).start();
+        let pid = i32::try_from(gateway.pid()).expect("a pid");
+        kill(Pid::from_raw(pid), Signal::SIGHUP).expect("the gateway");
+        gateway
+    };
+    let mut kept = hung_up("nohup");
+    // The control, whatever these tests themselves were started by.
+    let mut other = hung_up("env --default-signal=HUP");
+    assert!(other.ended().success(), "the control");
+    kept.client().get("/v1/health").expect_status(200);
+    assert!(kept.stop().success());
 }

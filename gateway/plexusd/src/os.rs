@@ -14,7 +14,7 @@ pub(crate) use linux::let_go_of_start;
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn let_go_of_start() {}
 
-pub(crate) use collected::{collect, let_go, raise_noted};
+pub(crate) use collected::{collect, is_ignored, let_go, raise_noted};
 pub(crate) use inherited::started_with;
 
 /// Signals that come to one thread, whichever hears them.
@@ -67,8 +67,18 @@ mod collected {
         Ok(())
     }
 
+    /// Whether a signal does nothing to this process, such as SIGHUP to one that `nohup` started.
+    pub(crate) fn is_ignored(signal: Signal) -> bool {
+        // SAFETY: a `sigaction` of zeros is a valid value: no handler, no flags, an empty mask.
+        let mut was: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: without a new action the call changes nothing, and it writes to `was` alone, which outlives it.
+        let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut was) };
+        asked == 0 && was.sa_sigaction == libc::SIG_IGN
+    }
+
     /// Has each of these signals wait for the calling thread, which holds them back, instead of being heard by another thread
-    /// that does not: an exec keeps what waits for its own thread alone. To be called by the main thread.
+    /// that does not: an exec keeps what waits for its own thread alone. One that is ignored stays so, over the exec too. To be
+    /// called by the main thread.
     ///
     /// # Errors
     /// The system's; those before are collected.
@@ -88,7 +98,7 @@ mod collected {
             SigSet::empty(),
         );
         let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
-        for signal in signals {
+        for signal in signals.iter().filter(|signal| !is_ignored(**signal)) {
             // SAFETY: the handler is one of the two above: one system call that is allowed there, or one change of an atomic. Neither
             // takes a lock.
             let was = unsafe { sigaction(*signal, &action) }?;
@@ -105,6 +115,18 @@ mod collected {
             unsafe { sigaction(signal, &was) }?;
         }
         raise_noted()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn ignored_signal_is_told_from_others() {
+            // The standard library's start ignores it.
+            assert!(is_ignored(Signal::SIGPIPE));
+            assert!(!is_ignored(Signal::SIGTERM), "the control");
+        }
     }
 }
 

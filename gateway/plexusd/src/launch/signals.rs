@@ -13,31 +13,35 @@ use tokio::{
 
 /// What asks the daemon to stop.
 pub(crate) struct StopSignal {
-    signals: [Signal; 3],
+    signals: [Signal; 2],
+    /// None where the daemon was started to outlive its terminal.
+    hangup: Option<Signal>,
     heard: bool,
 }
 
 impl StopSignal {
     /// From here on nothing of the kind ends the process by itself.
     pub(crate) fn listen() -> anyhow::Result<Self> {
+        let hears_hangups = !crate::os::is_ignored(nix::sys::signal::Signal::SIGHUP);
+        let hangup = hears_hangups.then(|| signal(SignalKind::hangup()));
         Ok(Self {
             signals: [
                 signal(SignalKind::terminate())?,
                 signal(SignalKind::interrupt())?,
-                signal(SignalKind::hangup())?,
             ],
+            hangup: hangup.transpose()?,
             heard: false,
         })
     }
 
     /// Returns when it was asked for, at once where that is already so.
     pub(crate) async fn asked(&mut self) {
-        let [term, interrupt, hangup] = &mut self.signals;
+        let [term, interrupt] = &mut self.signals;
         if !self.heard {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
+                () = hung_up(&mut self.hangup) => {}
             }
             self.heard = true;
         }
@@ -50,6 +54,16 @@ impl StopSignal {
         tokio::time::timeout(Duration::ZERO, self.asked())
             .await
             .is_ok()
+    }
+}
+
+/// Returns when the terminal has gone, where that is heard.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 
