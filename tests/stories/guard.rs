@@ -48,6 +48,21 @@ fn hosts() {
     }
 }
 
+/// As behind `ssh -L` under another number: the page may load its script at its own port alone, and would stay empty.
+#[test]
+fn console_at_another_port_names_its_own() {
+    let gateway = Gateway::start();
+    let port = gateway.port();
+    let page = |host: &str| gateway.client().with("host", host).get("/admin");
+    page(&format!("localhost:{port}")).expect_status(200);
+    page(&format!("127.0.0.1:{port}")).expect_status(302);
+    let forward = format!("ssh -L {port}:localhost:{port} HOST");
+    for host in ["localhost:1", "127.0.0.1:1", "[::1]:1", "localhost"] {
+        let error = page(host).expect_error(403, "host_forbidden");
+        assert_contains(&error.to_string(), &forward);
+    }
+}
+
 #[test]
 fn origins_of_reads() {
     let gateway = Gateway::start();

@@ -59,9 +59,14 @@ pub(super) async fn page(
     let host = request
         .headers()
         .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .map(hostname);
-    match host {
+        .and_then(|h| h.to_str().ok());
+    if let Some(host) = host
+        && over_tcp
+        && is_another_port(host, desk.address.port())
+    {
+        return Err(by_another_port(&desk, host));
+    }
+    match host.map(hostname) {
         Some("127.0.0.1" | "[::1]") if over_tcp => {
             let there = format!("http://{}{path}", door::authority(&desk));
             let mut away = dressed(&desk, Response::new(Body::empty()));
@@ -93,6 +98,24 @@ pub(super) async fn page(
             )),
         )),
     }
+}
+
+/// Whether a browser came by a loopback name and another port than the console's own, such as one that ssh forwards.
+fn is_another_port(host: &str, own: u16) -> bool {
+    let name = hostname(host);
+    let port = host.strip_prefix(name).and_then(|p| p.strip_prefix(':'));
+    let is_own = port.and_then(|p| p.parse().ok()) == Some(own);
+    matches!(name, "127.0.0.1" | "[::1]" | "localhost") && !is_own
+}
+
+/// Says how to come by the console's own port: at another one its page may not load its script, and stays empty.
+fn by_another_port(desk: &Desk, host: &str) -> Refused {
+    let (own, port) = (door::authority(desk), desk.address.port());
+    let why = format!("The console opens at http://{own}/admin alone; you came by {host}.");
+    let next = format!(
+        "from another machine, forward the same port: ssh -L {port}:localhost:{port} HOST; then open http://{own}/admin"
+    );
+    Refused::new(ErrorBody::new(ErrorCode::HostForbidden, why).next(next))
 }
 
 pub(super) async fn style(State(desk): State<Arc<Desk>>) -> Response {
