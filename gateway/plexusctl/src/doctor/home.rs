@@ -106,7 +106,8 @@ fn entry(path: &Path, kind: Kind) -> Option<Finding> {
     }
     if meta.uid() != geteuid().as_raw() {
         let what = format!("{named} belongs to another user (uid {})", meta.uid());
-        let remedy = format!("sudo chown {} {}", geteuid(), quoted(path));
+        let person = std::env::var_os("HOME").map(PathBuf::from);
+        let remedy = owner_remedy(path, meta.uid(), person.as_deref());
         return Some(Finding::fail("owner", what, remedy));
     }
     let mode = meta.permissions().mode() & 0o7777;
@@ -125,6 +126,17 @@ fn entry(path: &Path, kind: Kind) -> Option<Finding> {
     let what = format!("{named} has mode {mode:04o}: {fault}");
     let remedy = format!("chmod {wanted:o} {}", quoted(path));
     Some(Finding::fail("modes", what, remedy))
+}
+
+/// Takes back what root made, or what lies in the person's own folder. Another user's state stays theirs: a stale
+/// `PLEXUS_HOME` may name it.
+fn owner_remedy(path: &Path, owner: u32, person: Option<&Path>) -> String {
+    let is_ours = owner == 0 || person.is_some_and(|person| path.starts_with(person));
+    if is_ours {
+        format!("sudo chown {} {}", geteuid(), quoted(path))
+    } else {
+        "plexusctl --home ~/.plexus doctor".to_owned()
+    }
 }
 
 fn quoted(path: &Path) -> String {
@@ -212,5 +224,15 @@ mod tests {
             "{}",
             found.what
         );
+    }
+
+    #[test]
+    fn state_of_another_user_is_not_taken_over() {
+        let [own, other] = ["/home/remo/.plexus/", "/home/tess/.plexus/"].map(Path::new);
+        let remedy = |path, owner| owner_remedy(path, owner, Some(Path::new("/home/remo")));
+        assert_eq!(remedy(other, 1002), "plexusctl --home ~/.plexus doctor");
+        // The control: a file of one's own folder, and one that root made.
+        assert!(remedy(own, 1002).starts_with("sudo chown "));
+        assert!(remedy(Path::new("/srv/plexus/"), 0).starts_with("sudo chown "));
     }
 }

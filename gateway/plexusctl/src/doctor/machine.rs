@@ -90,7 +90,8 @@ fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
         }
         Err(e) if e.kind() == ErrorKind::AddrInUse => {
             let by = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
-            Finding::fail("ports", format!("{named} is taken{by}"), "plexusd --port 0")
+            let remedy = format!("plexusd --port {}", free_above(address, port));
+            Finding::fail("ports", format!("{named} is taken{by}"), remedy)
         }
         // A machine without IPv6 has no such address, and the gateway skips it.
         Err(_) if address.is_ipv6() => Finding::ok("ports", "this machine has no ::1"),
@@ -98,25 +99,38 @@ fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
     }
 }
 
-/// Who listens on a port, where the system tells without more rights than the owner's.
+/// The next port that is free now. Agents, browsers and tunnels expect the same one at each start, which 0 does not give.
+fn free_above(address: IpAddr, port: u16) -> u16 {
+    let mut above = port.saturating_add(1)..=u16::MAX;
+    let free = above.find(|port| TcpListener::bind((address, *port)).is_ok());
+    free.unwrap_or(0)
+}
+
+/// The user and the inode of the socket that listens on a port, in a table of the system's.
+#[cfg(target_os = "linux")]
+fn listening(table: &str, port: u16) -> Option<(u32, String)> {
+    let suffix = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        // Local address, state (0A is LISTEN), user, inode.
+        let listens = words.get(1)?.ends_with(&suffix) && *words.get(3)? == "0A";
+        let user = words.get(7)?.parse().ok()?;
+        listens.then(|| words.get(9).map(|inode| (user, (*inode).to_owned())))?
+    })
+}
+
+/// Who listens on a port: the process, or of another user's program the user alone, since the system tells no more.
 #[cfg(target_os = "linux")]
 fn holder(port: u16) -> Option<String> {
     use std::fs;
-    let suffix = format!(":{port:04X}");
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .find_map(|file| {
-            let table = fs::read_to_string(file).ok()?;
-            table.lines().skip(1).find_map(|line| {
-                let words: Vec<_> = line.split_whitespace().collect();
-                // Local address, state (0A is LISTEN), inode.
-                let listens = words.get(1)?.ends_with(&suffix) && *words.get(3)? == "0A";
-                listens.then(|| words.get(9).map(|inode| (*inode).to_owned()))?
-            })
-        })?;
+    let mut tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter();
+    let (user, inode) = tables.find_map(|file| {
+        let table = fs::read_to_string(file).ok()?;
+        listening(&table, port)
+    })?;
     let wanted = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes.into_iter().find_map(|process| {
+    let process = processes.into_iter().find_map(|process| {
         // Not `self` and `thread-self`, which are this process by another name.
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let held = fs::read_dir(process.path().join("fd")).ok()?.flatten();
@@ -125,7 +139,12 @@ fn holder(port: u16) -> Option<String> {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             format!("process {pid} ({})", name.trim())
         })
-    })
+    });
+    let is_other = user != nix::unistd::geteuid().as_raw();
+    if process.is_none() && is_other {
+        return Some(format!("a program of another user (uid {user})"));
+    }
+    process
 }
 
 /// macOS tells it by `lsof`.
@@ -256,6 +275,9 @@ mod tests {
             let us = format!("process {}", std::process::id());
             assert!(found.what.contains(&us), "{found:?}");
         }
+        let other = found.remedy.unwrap();
+        let (_, other) = other.split_once("--port ").unwrap();
+        assert!(other.parse::<u16>().unwrap() > port, "{other}");
         assert_eq!(
             port_of(Ipv4Addr::LOCALHOST.into(), port, true).level,
             Level::Ok
@@ -265,6 +287,16 @@ mod tests {
             port_of(Ipv4Addr::LOCALHOST.into(), port, false).level,
             Level::Ok
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn user_of_a_listening_socket_is_read() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                     0: 0100007F:1BA5 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1001        0 71 1\n   \
+                     1: 0100007F:1BA5 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1002        0 72 1\n";
+        assert_eq!(listening(table, 7077), Some((1002, "72".to_owned())));
+        assert_eq!(listening(table, 7078), None, "the control");
     }
 
     #[test]
