@@ -11,7 +11,7 @@ use plexus_client::{
 use plexus_owner::OwnerCall;
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey, shell};
 use serde_json::Value;
-use std::{pin::pin, time::Duration};
+use std::{env, path::PathBuf, pin::pin, time::Duration};
 use tokio::time::timeout;
 
 /// The code of a stop where an answer is not of its call's form: another build gave it.
@@ -43,7 +43,11 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
                 "there is no connection key in {}: no gateway has run with it",
                 home.path().display()
             );
-            start(Stop::new(Exit::Unreachable, "unreachable", why), home)
+            let stop = Stop::new(Exit::Unreachable, "unreachable", why);
+            match leave_stale(home) {
+                Some(next) => stop.next(next),
+                None => start(stop, home),
+            }
         }
         Unusable::Open { .. } => Stop::new(Exit::Refused, "key_not_private", why.to_string()).next(
             format!("chmod 600 {}; then: plexusctl key rotate", path.display()),
@@ -53,6 +57,10 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
             match other {
                 Unusable::Foreign { .. } => stop.next("run it as that user"),
                 Unusable::Strange(_) => stop.next(PUT_BACK),
+                Unusable::Io { .. } => {
+                    let home = shell::quote(&home.path().to_string_lossy());
+                    stop.next(format!("plexusctl --home {home} doctor"))
+                }
                 _ => stop,
             }
         }
@@ -65,6 +73,23 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
         )
         .next(PUT_BACK)
     })
+}
+
+/// The next step where `home` has no key and `~/.plexus` has one: its name is probably a stale one.
+fn leave_stale(home: &Home) -> Option<String> {
+    let person = env::var_os("HOME").filter(|person| !person.is_empty())?;
+    let own = Home::at(PathBuf::from(person).join(".plexus"));
+    if own == *home || !own.connection_key().exists() {
+        return None;
+    }
+    let is_named = Home::resolve(None).is_ok_and(|usual| usual == *home);
+    let leave = if is_named {
+        "unset PLEXUS_HOME"
+    } else {
+        "leave --home out"
+    };
+    let own = own.path().display();
+    Some(format!("a gateway has its state in {own}: {leave}"))
 }
 
 /// Adds the command that starts the gateway of `home`, which is not the usual one where a flag named it.

@@ -286,6 +286,23 @@ fn narrowing_act_waits_for_no_list() {
 }
 
 #[test]
+fn stale_home_is_told_from_the_usual_one() {
+    let place = Place::without_gateway();
+    fs::remove_file(place.key()).unwrap();
+    let person = tempfile::tempdir().unwrap();
+    let usual = person.path().join(".plexus");
+    let mut stale = place.command(&["status"]);
+    stale.env("HOME", person.path());
+    let ended = Ended::of(stale.output().unwrap()).ends(69);
+    ended.says("next: start it: plexusd (or");
+    fs::create_dir(&usual).unwrap();
+    fs::write(usual.join("connection-key"), KEY).unwrap();
+    let ended = Ended::of(stale.output().unwrap()).ends(69);
+    let next = format!("a gateway has its state in {}", usual.display());
+    ended.says(&format!("next: {next}: unset PLEXUS_HOME\n"));
+}
+
+#[test]
 fn no_gateway_no_key_no_permission() {
     let place = Place::without_gateway();
     let ended = place.run(&["status"]).ends(69);
