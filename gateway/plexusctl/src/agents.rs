@@ -423,7 +423,7 @@ mod tests {
         assert_eq!(
             as_text(&whole, now),
             "agent a: active, connected 24 h ago\nreach: exposed\nmeant for: o.read\nchanges granted when it was connected: none\n\
-             limits: calls a second 5 (default: 200); log a day 64 MiB, of which 1.5 KiB used\n\nno standing grants"
+             limits: calls a second 5 (default: 200); log a day 64 MiB, of which 1.5 KiB used\n\nno standing grants: every call asks"
         );
         // A rotation or a restore ended its credential a minute ago.
         whole.enrollment.status = EnrollmentStatus::Pending;
