@@ -304,7 +304,11 @@ mod tests {
         let at = |ms| Some(Timestamp(ms));
         assert_eq!(clock(at(7_200_000), Timestamp(0)).level, Level::Warn);
         assert_eq!(clock(at(1_000), Timestamp(0)).level, Level::Ok);
-        let is_lasting = |ms| clock(at(ms), Timestamp(0)).what.contains("it ran ahead once");
+        let is_lasting = |ms| {
+            clock(at(ms), Timestamp(0))
+                .what
+                .contains("it ran ahead once")
+        };
         assert!(!is_lasting(7_200_000) && is_lasting(315_360_000_000));
         assert_eq!(clock(None, Timestamp(0)).level, Level::Ok);
         assert_eq!(limit(256, false).level, Level::Warn);

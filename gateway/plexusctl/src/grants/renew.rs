@@ -80,7 +80,10 @@ pub(super) async fn run(desk: &Desk, asked: &Renew) -> Result<Exit, Stop> {
     }
     let mut done = Vec::new();
     for (agent, grants) in by_agent {
-        let declined = match owner.call(&Give::again(agent, grants.iter().copied())).await {
+        let declined = match owner
+            .call(&Give::again(agent, grants.iter().copied()))
+            .await
+        {
             Ok(Given::Token(given)) => given.token.declined,
             Ok(Given::Nothing(nothing)) => nothing.declined,
             Err(refused) if done.is_empty() => return Err(refused),
