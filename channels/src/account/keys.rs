@@ -246,7 +246,7 @@ impl Account {
     }
 
     /// That the relay has an earlier version than the newest accepted one, where it says so.
-    async fn rewound(&self, channel_id: Id) -> Option<AccountError> {
+    pub(super) async fn rewound(&self, channel_id: Id) -> Option<AccountError> {
         let shown = self.api.channel(channel_id).await.ok()?.key_version;
         let held = self.with_chain(channel_id, Chain::newest).ok()??;
         (shown < held).then(|| Trouble::Rewound { held, shown }.into())

@@ -95,12 +95,21 @@ impl Account {
     /// Removes a user, and renews the key for those who stay.
     ///
     /// # Errors
-    /// Where the relay refuses the removal. A key that cannot be renewed now is renewed before the next message.
+    /// Where the relay refuses the removal, or has an older store and gets the version that brought the user in from somebody else
+    /// alone. A key that cannot be renewed now is renewed before the next message.
     pub async fn remove_member(
         &self,
         channel_id: Id,
         user_id: Id,
     ) -> Result<Channel, AccountError> {
+        if user_id != self.me() {
+            // Given again after the removal, the version that brought the user in would bring them back.
+            let channel = self.bring_forward(channel_id).await?;
+            let is_there = channel.members.iter().any(|member| member.id == user_id);
+            if !is_there && let Some(rewound) = self.rewound(channel_id).await {
+                return Err(rewound);
+            }
+        }
         let removed = self.api.remove_member(channel_id, user_id).await?;
         if user_id == self.me() || !removed.rotation_due || self.is_earlier(channel_id) {
             return Ok(removed);
@@ -209,7 +218,7 @@ impl Account {
         let known = self.with_chain(channel_id, |chain| {
             let state = chain.state(version)?;
             let hash = chain.hash(version)?;
-            let is_own = state.device_id == self.device();
+            let is_own = state.device_id == self.device() && chain.stopped().is_none();
             is_own.then(|| (state.clone(), *hash, chain.members(version)))
         })?;
         let key = lock(&self.keys).get(&(channel_id, version)).cloned();

@@ -13,7 +13,7 @@ use plexus_channels::wire::{Code, Event};
 use plexus_channels::{DeviceKey, Id};
 use plexus_participant::Tools;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -438,24 +438,34 @@ fn is_rewound(held: u32, shown: u32) -> impl Fn(AccountError) -> bool {
     move |why| matches!(why, AccountError::Trouble(why) if why == rewound)
 }
 
+/// A copy of the store as it is now.
+fn copied(relay: &mut Relay) -> PathBuf {
+    let copy = relay.folder.path().join("copy.redb");
+    relay.stop();
+    std::fs::copy(relay.store(), &copy).expect("a copy");
+    relay.go_on(None);
+    copy
+}
+
+fn put_back(relay: &mut Relay, copy: &Path) {
+    relay.stop();
+    std::fs::copy(copy, relay.store()).expect("put back");
+    relay.go_on(None);
+}
+
 #[test]
 fn restored_older_store_is_brought_forward_by_members() {
     story(async {
         let mut relay = Relay::start();
         let [ann, bob, cid, dan] = relay.accounts(["Ann", "Bob", "Cid", "Dan"]).await;
         let channel = made(&ann, &[&bob, &dan], Some("one")).await;
-        let copy = relay.folder.path().join("copy.redb");
-        relay.stop();
-        std::fs::copy(relay.store(), &copy).expect("a copy");
-        relay.go_on(None);
+        let copy = copied(&mut relay);
         let added = ann.add_member(channel, id_of(&cid)).await;
         added.expect("added");
         let removed = bob.remove_member(channel, id_of(&dan)).await;
         removed.expect("removed");
         ann.send(channel, "lost").await.expect("sent");
-        relay.stop();
-        std::fs::copy(&copy, relay.store()).expect("put back");
-        relay.go_on(None);
+        put_back(&mut relay, &copy);
         // The next version is Ann's, and that behind it Bob's.
         let refused = bob.send(channel, "no").await;
         assert!(refused.is_err_and(is_rewound(3, 1)));
@@ -473,19 +483,37 @@ fn restored_older_store_is_brought_forward_by_members() {
 }
 
 #[test]
+fn removal_at_an_older_store_is_not_taken_back() {
+    story(async {
+        let mut relay = Relay::start();
+        let [ann, bob, cid] = relay.accounts(["Ann", "Bob", "Cid"]).await;
+        let channel = made(&ann, &[&bob], Some("one")).await;
+        let copy = copied(&mut relay);
+        let added = ann.add_member(channel, id_of(&cid)).await;
+        added.expect("added");
+        bob.send(channel, "lost").await.expect("sent");
+        put_back(&mut relay, &copy);
+        // Cid is no member there, and Ann's version would make him one again.
+        let refused = bob.remove_member(channel, id_of(&cid)).await;
+        assert!(refused.is_err_and(is_rewound(2, 1)));
+        let removed = ann.remove_member(channel, id_of(&cid)).await;
+        removed.expect("removed");
+        ann.send(channel, "two").await.expect("sent");
+        let of_cid = cid.api().channels(None).await.expect("channels");
+        assert!(of_cid.is_empty());
+        assert_eq!(texts(&bob, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
 fn restored_older_store_is_named_where_the_key_is_lost() {
     story(async {
         let mut relay = Relay::start();
         let [ann, bob] = relay.accounts(["Ann", "Bob"]).await;
         let channel = made(&ann, &[&bob], Some("one")).await;
-        let copy = relay.folder.path().join("copy.redb");
-        relay.stop();
-        std::fs::copy(relay.store(), &copy).expect("a copy");
-        relay.go_on(None);
+        let copy = copied(&mut relay);
         ann.rotate(channel).await.expect("a new key");
-        relay.stop();
-        std::fs::copy(&copy, relay.store()).expect("put back");
-        relay.go_on(None);
+        put_back(&mut relay, &copy);
         // Keys are on no disk of a client.
         let ann = reopened(&relay, ann);
         let refused = ann.send(channel, "two").await;
