@@ -90,8 +90,6 @@ pub(crate) struct Forwarder {
     secret: Option<(HeaderName, HeaderValue)>,
     /// Gives the header instead, where the secret is a sign-in.
     tokens: Option<Arc<TokenSource>>,
-    /// Whether clients bring a credential of their own.
-    clients_own: bool,
     /// Where the credential of this start may stand.
     credential: Vec<HeaderName>,
     host: HeaderValue,
@@ -145,7 +143,6 @@ impl Forwarder {
             paths: forward.paths,
             reads: forward.reads,
             whole: forward.whole,
-            clients_own: forward.clients_own,
             secret,
             tokens,
             credential,
@@ -267,17 +264,25 @@ impl Forwarder {
         head.uri = path.map(Uri::from).unwrap_or_default();
         head.version = Version::HTTP_11;
         drop_hop_by_hop(&mut head.headers);
-        for name in OF_CLIENTS.iter().chain(&OTHER_REQUESTS) {
+        let dropped: Vec<String> = OF_CLIENTS
+            .iter()
+            .chain(&OTHER_REQUESTS)
+            .chain(&self.credential)
+            .map(hyphened)
+            .collect();
+        let is_dropped = |name: &&HeaderName| dropped.contains(&hyphened(name));
+        let named: Vec<HeaderName> = head.headers.keys().filter(is_dropped).cloned().collect();
+        for name in &named {
             head.headers.remove(name);
         }
         head.headers.insert(header::HOST, self.host.clone());
-        if !self.clients_own {
-            for name in &CREDENTIALS {
-                head.headers.remove(name);
-            }
-        }
         Request::from_parts(head, body)
     }
+}
+
+/// A name as those servers read it that take an underscore for a hyphen.
+fn hyphened(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
 }
 
 /// Why no HTTP was begun.
