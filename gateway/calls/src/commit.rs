@@ -21,7 +21,9 @@ use crate::{
 };
 use plexus_ipc::message::{Failure, Role};
 use plexus_ledger::{Lane, SubmitError};
-use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{
+    AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId, error::left_set,
+};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal, Touch};
@@ -372,8 +374,6 @@ fn makes_sets(kernel: &Kernel, capability: &CapabilityId) -> bool {
 
 /// In words, the change set that a call which failed or was ended has left, where it names one.
 fn kept_of(error: &ErrorBody) -> Option<String> {
-    let id = error.detail.as_ref()?.get("changes")?.as_str()?;
-    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let is_one = id.len() <= 64 && id.chars().all(is_id);
-    is_one.then(|| format!("what it did until then is in the change set {id}"))
+    let id = left_set(error.detail.as_ref())?;
+    Some(format!("what it did until then is in the change set {id}"))
 }

@@ -2,7 +2,10 @@
 //! status.
 
 use crate::{Exit, http::Failure, text};
-use plexus_protocol::{Effect, ErrorCode, NextAction, error::system_words};
+use plexus_protocol::{
+    Effect, ErrorCode, NextAction,
+    error::{NOTHING_DONE, SET_ALONE, left_set, system_words},
+};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::{fmt, io, path::Path};
@@ -21,6 +24,8 @@ pub struct Stop {
     pub reason: Option<Box<str>>,
     /// First answer: was anything done.
     pub done: Done,
+    /// Whether it left a change set, which `why` names, where nothing else was done.
+    pub left_set: bool,
     /// Second answer: why not.
     pub why: String,
     /// Third answer: what to do next; empty where there is nothing to say.
@@ -39,6 +44,7 @@ impl Stop {
             code: code.to_owned(),
             reason: None,
             done: Done::None,
+            left_set: false,
             why: system_words(&why.into()),
             next: String::new(),
             action: None,
@@ -167,6 +173,7 @@ impl Stop {
                 .map(Into::into),
             code,
             done,
+            left_set: left_set(error.get("detail")).is_some(),
             why,
             next: said("next").unwrap_or_default(),
             action: serde_json::from_value(error["nextAction"].clone()).ok(),
@@ -211,6 +218,7 @@ impl From<Failure> for Stop {
             code: code.to_owned(),
             reason: None,
             done,
+            left_set: false,
             why: failure.to_string(),
             next: String::new(),
             action: None,
@@ -226,7 +234,8 @@ impl fmt::Display for Stop {
             Done::None if self.exit == Exit::Waiting && self.item.is_some() => {
                 "nothing so far; it still may be"
             }
-            Done::None => "nothing was done",
+            Done::None if self.left_set => SET_ALONE,
+            Done::None => NOTHING_DONE,
             Done::Partial => "a part of it was done; look before you repeat it",
             // Its source did it, and failed at it or after it.
             Done::Done if self.code == ErrorCode::TransportError.as_str() => {
@@ -342,6 +351,16 @@ mod tests {
         let (said, code) = word("transport_error");
         assert_eq!((&*said, &*code), ("stopped: not_found", "transport_error"));
         assert_eq!(word("rate_limited").0, "stopped: rate_limited");
+        // A run on a copy that left a change set did something; whatever is no id of one says nothing.
+        for (detail, words) in [
+            (json!({"changes": "cs_1"}), SET_ALONE),
+            (json!({"changes": "all"}), NOTHING_DONE),
+            (json!(null), NOTHING_DONE),
+        ] {
+            let failed = json!({"error": {"code": "cancelled", "effect": "none", "detail": detail}});
+            let said = Stop::of_reply(200, &failed).to_string();
+            assert!(said.contains(&format!("done: {words}\n")), "{said}");
+        }
         let ran = |code: &str| {
             let failed = json!({"error": {"code": code, "effect": "done", "message": "says that it failed"}});
             Stop::of_reply(200, &failed).to_string()

@@ -8,7 +8,7 @@ use crate::cut;
 use crate::host::Item;
 use crate::message;
 use crate::tools::{CONTINUE, MORE, Tool, View, WAIT};
-use plexus_protocol::{Effect, NextAction, NextKind};
+use plexus_protocol::{Effect, NextAction, NextKind, error::left_set};
 use serde_json::{Map, Value, json};
 
 /// Why a call did not do what was asked: the three answers of every refusal.
@@ -208,6 +208,9 @@ impl ToolResult {
     pub(crate) fn refused(refusal: &Refusal, detail: Option<&Value>) -> Self {
         let (next, call) = in_tools(&refusal.next, refusal.action.as_ref());
         let done = match refusal.effect {
+            Effect::None if left_set(detail).is_some() => {
+                "It left a change set and applied nothing."
+            }
             Effect::None => "Nothing was done.",
             Effect::Partial => "A part of it was done.",
             Effect::Done if refusal.code == "transport_error" => {
@@ -641,6 +644,12 @@ mod tests {
         let structured = &result["structuredContent"];
         assert_eq!(structured["effect"], "none");
         assert_eq!(structured["detail"]["reason"], "not_found");
+        let stopped = json!({"ok": false, "error": {"code": "cancelled", "message": "Stopped.", "effect": "none",
+            "detail": {"changes": "cs_1"}}});
+        let stopped = of(stopped, "workspace_write");
+        let said = stopped["content"][0]["text"].as_str().unwrap();
+        let words = "It left a change set and applied nothing. Stopped. (code cancelled)";
+        assert!(said.starts_with(words), "{said}");
         let silent = json!({"ok": false, "error": {"code": "x", "detail": {"reason": null}}});
         let silent = of(silent, "workspace_write");
         assert_eq!(silent["structuredContent"]["effect"], "unknown");

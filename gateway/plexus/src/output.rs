@@ -8,7 +8,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
-use plexus_protocol::{AuditId, CapabilityId, body::Conversation, id::has_id_form};
+use plexus_protocol::{
+    AuditId, CapabilityId, body::Conversation, error::left_set, id::has_id_form,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{
@@ -170,8 +172,8 @@ impl Answer {
     /// command that is copied.
     pub(crate) fn change_set(&self) -> Option<&str> {
         let of_output = self.read.output["changes"]["id"].as_str();
-        let id = of_output.or_else(|| self.read.error["detail"]["changes"].as_str());
-        id.filter(|id| has_id_form(id, "cs_"))
+        let of_output = of_output.filter(|id| has_id_form(id, "cs_"));
+        of_output.or_else(|| left_set(self.read.error.get("detail")))
     }
 
     /// The end that a failed call stands for.

@@ -1,6 +1,6 @@
 //! The closed set of error codes, the status each travels with, and the one error shape (docs/protocol/errors.md).
 
-use crate::{CapabilityId, PendingId, RunId};
+use crate::{CapabilityId, PendingId, RunId, id::has_id_form};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -152,6 +152,19 @@ pub enum Effect {
     /// Nobody knows: do not repeat.
     Unknown,
 }
+
+/// The change set that a call left which failed or was ended, as the `detail` of its error names it. The id may be a part of a
+/// path or of a command.
+#[must_use]
+pub fn left_set(detail: Option<&Value>) -> Option<&str> {
+    let id = detail?.get("changes")?.as_str()?;
+    has_id_form(id, "cs_").then_some(id)
+}
+
+/// [`Effect::None`] in words.
+pub const NOTHING_DONE: &str = "nothing was done";
+/// The same of a run on a copy that left a change set ([`left_set`]): that is something, and none of it is in the folder yet.
+pub const SET_ALONE: &str = "it left a change set and applied nothing";
 
 /// What an agent does next, as data: what `next` says in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

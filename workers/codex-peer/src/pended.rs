@@ -8,7 +8,10 @@
 use plexus_coding_agent::Pended;
 use plexus_ipc::worker::{Host, SourceError};
 use plexus_participant::Note;
-use plexus_protocol::PendingId;
+use plexus_protocol::{
+    PendingId,
+    error::{NOTHING_DONE, SET_ALONE, left_set},
+};
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
@@ -162,11 +165,13 @@ fn made(call: &Pended, reply: &Value) -> Note {
         return note(call, what, &reply["output"]);
     }
     let error = &reply["error"];
-    let what = match error["effect"].as_str() {
-        Some("none") => "was approved by your owner and failed; nothing was done",
-        _ => "was approved by your owner and failed; it may have been done: do not make it again",
+    let done = match error["effect"].as_str() {
+        Some("none") if left_set(error.get("detail")).is_some() => SET_ALONE,
+        Some("none") => NOTHING_DONE,
+        _ => "it may have been done: do not make it again",
     };
-    note(call, what, error)
+    let what = format!("was approved by your owner and failed; {done}");
+    note(call, &what, error)
 }
 
 /// A note on a call, with its input and what came of it.
@@ -228,5 +233,9 @@ mod tests {
             let failed = json!({"ok": false, "error": {"code": "x", "effect": effect}});
             assert!(made(&call, &failed).what.contains(words), "{effect}");
         }
+        let detail = json!({"changes": "cs_1"});
+        let stopped =
+            json!({"ok": false, "error": {"code": "x", "effect": "none", "detail": detail}});
+        assert!(made(&call, &stopped).what.ends_with(SET_ALONE));
     }
 }

@@ -25,6 +25,7 @@ use plexus_owner::{
 use plexus_protocol::{
     Effect, ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
     body::{InvokeResponse, Progress},
+    error::left_set,
     id::has_id_form,
 };
 use plexus_trust::{Bounded, Command, State as TrustState};
@@ -352,15 +353,15 @@ fn change_set_of(result: &InvokeResponse) -> Option<String> {
     let of_output = output.and_then(|output| serde_json::from_str::<Output>(output.get()).ok());
     let of_output = of_output.and_then(|output| Some(output.changes?.id));
     let error = result.error.as_ref();
-    let of_error = error.and_then(|error| FailureDetail::of(error).changes);
-    of_output.or(of_error).filter(|id| has_id_form(id, "cs_"))
+    let of_error = error.and_then(|error| left_set(error.detail.as_ref()));
+    let of_output = of_output.filter(|id| has_id_form(id, "cs_"));
+    of_output.or_else(|| of_error.map(str::to_owned))
 }
 
-/// Of the detail of a failed call, who cancelled it and what it left.
+/// Of the detail of a failed call, who cancelled it.
 #[derive(Default, Deserialize)]
 struct FailureDetail {
     reason: Option<String>,
-    changes: Option<String>,
 }
 
 impl FailureDetail {
