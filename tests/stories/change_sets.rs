@@ -219,10 +219,15 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     assert_eq!(counts, [2, 2, 2], "{done}");
     let listed = desk.gateway.cli(["changes"]);
     assert_contains(listed.expect_ok(), "  1 edited, 2 renamed: ");
+    let told = desk.gateway.cli(["activity"]);
+    assert_contains(told.expect_ok(), "“Rename.”; 3 files changed");
+    let page = desk.gateway.console_page("/admin/console/changes");
+    assert_contains(&page, ">3 files<");
     let id = done["changes"]["id"].as_str().expect("a change set");
     let shown = desk.gateway.cli(["changes", id]);
     let shown = shown.expect_ok();
     assert_contains(shown, "it was docs/old.txt, and its content stays");
+    assert_contains(shown, "3 files in this change set, 0 applied, 3 waiting");
     assert_lacks(shown, "│ -old");
     assert_contains(shown, "│ +more");
     // A card shows whole what tools run.
@@ -245,6 +250,10 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     let item = desk.asked("apply", &half);
     let card = desk.owner().plan(&item)["preview"]["diff"].to_string();
     assert!(card.contains("+old") && !card.contains("renames"), "{card}");
+    let half = ["changes", "apply", id, "--path", new, "--yes"];
+    desk.gateway.must_cli(half);
+    let listed = desk.gateway.cli(["changes"]);
+    assert_contains(listed.expect_ok(), "applied: in part");
 }
 
 /// A file that no difference shows comes out as the run left it, and not as a program.

@@ -59,13 +59,24 @@ pub struct ChangeSetRow {
     pub counts: Counts,
     /// The first of its files.
     pub first: Vec<String>,
-    /// Files of it that are in the folder now.
+    /// Paths of it that are in the folder now as it has them.
     pub applied: u64,
     /// The calls that brought them there.
     pub calls: Vec<AuditId>,
     /// The source that has it, and what the gateway knows of it.
     #[serde(flatten)]
     pub of: GatewayFacts,
+}
+
+impl ChangeSetRow {
+    /// How much of it is in the folder, where that is a part. Of a rename one half can be, so where there is one it is not counted.
+    #[must_use]
+    pub fn applied_part(&self) -> String {
+        match self.counts.renamed {
+            0 => format!("{} of {}", self.applied, self.counts.files()),
+            _ => "in part".to_owned(),
+        }
+    }
 }
 
 /// What the gateway adds to what a source says of a change set.
@@ -167,9 +178,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All of them.
+    /// All files; one that only got another name is one.
     #[must_use]
     pub const fn files(&self) -> u64 {
+        self.paths().saturating_sub(self.renamed)
+    }
+
+    /// All paths: a file that only got another name has two.
+    #[must_use]
+    pub const fn paths(&self) -> u64 {
         let contents = self.added.saturating_add(self.edited);
         contents
             .saturating_add(self.removed)

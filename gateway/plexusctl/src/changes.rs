@@ -336,7 +336,7 @@ fn in_list(set: &ChangeSetRow, now: Timestamp) -> String {
     page.say(format!("  {}", origin(&set.of, &set.about, now)));
     words(&mut page, "  ", &set.of, &set.about);
     let names: Vec<_> = set.first.iter().map(|name| text::line(name)).collect();
-    let more = set.counts.files().saturating_sub(names.len() as u64);
+    let more = set.counts.paths().saturating_sub(names.len() as u64);
     let mut files = counts(&set.counts);
     if !names.is_empty() {
         files.push_str(&format!(": {}", names.join(", ")));
@@ -413,14 +413,14 @@ fn is_free(set: &ChangeSetRow, all: &[ChangeSetRow]) -> bool {
 
 /// Whether all of it is in its folder.
 pub(crate) fn is_applied(set: &ChangeSetRow) -> bool {
-    set.applied == set.counts.files()
+    set.applied == set.counts.paths()
 }
 
 pub(crate) fn applied(set: &ChangeSetRow) -> String {
-    match (set.applied, set.counts.files()) {
-        (0, _) => "no".to_owned(),
-        (applied, files) if applied == files => "all".to_owned(),
-        (applied, files) => format!("{applied} of {files}"),
+    match set.applied {
+        0 => "no".to_owned(),
+        _ if is_applied(set) => "all".to_owned(),
+        _ => set.applied_part(),
     }
 }
 
@@ -434,27 +434,10 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
         let is_moved = old_names.contains(&file.path);
         one(&mut page, (id.as_str(), source), file, is_moved);
     }
-    let in_state = |state| files.iter().filter(move |file| file.state == Some(state));
-    let (waits, changed) = (
-        in_state(Standing::Waits).count(),
-        in_state(Standing::Changed)
-            .filter(|file| file.on.is_none() && file.applied.is_none())
-            .count(),
-    );
-    let later = files.iter().filter(|file| file.applied.is_some()).count();
-    let behind = files.iter().filter(|file| file.on.is_some()).count();
-    page.say(format!(
-        "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run{}",
-        match files.len() {
-            1 => "1 file".to_owned(),
-            many => format!("{many} files"),
-        },
-        in_state(Standing::Applied).count() + later,
-        match behind {
-            0 => String::new(),
-            behind => format!(", {behind} after another change set"),
-        },
-    ));
+    // A renamed file is one, which is as far as its new name is.
+    let whole = files.iter().filter(|file| !old_names.contains(&file.path));
+    let whole: Vec<_> = whole.collect();
+    page.say(format!("{source}: {}", standings(&whole)));
     if let Some(later) = &set.about.superseded_by {
         let later = text::line(later);
         page.say(format!(
@@ -468,11 +451,14 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
         ));
         return page;
     }
-    match (waits, files.len() - waits) {
+    let is_waiting = |file: &&FileChange| file.state == Some(Standing::Waits);
+    let waits: Vec<_> = files.iter().filter(is_waiting).collect();
+    match (waits.len(), files.len() - waits.len()) {
         (0, _) => {}
         (_, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
         (_, _) => {
-            let named: String = in_state(Standing::Waits)
+            let named: String = waits
+                .iter()
                 .map(|file| shell::option("path", &text::line(&file.path)))
                 .collect();
             page.say(format!(
@@ -481,6 +467,29 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
         }
     }
     page
+}
+
+/// How many files there are, and how far they have come.
+fn standings(files: &[&FileChange]) -> String {
+    let in_state = |state| files.iter().filter(move |file| file.state == Some(state));
+    let changed = in_state(Standing::Changed)
+        .filter(|file| file.on.is_none() && file.applied.is_none())
+        .count();
+    let later = files.iter().filter(|file| file.applied.is_some()).count();
+    let behind = files.iter().filter(|file| file.on.is_some()).count();
+    format!(
+        "{} in this change set, {} applied, {} waiting, {changed} changed since the run{}",
+        match files.len() {
+            1 => "1 file".to_owned(),
+            many => format!("{many} files"),
+        },
+        in_state(Standing::Applied).count() + later,
+        in_state(Standing::Waits).count(),
+        match behind {
+            0 => String::new(),
+            behind => format!(", {behind} after another change set"),
+        },
+    )
 }
 
 /// Shows one file; one that is moved goes in favour of another name, where it is said.

@@ -522,13 +522,14 @@ fn result_of(answer: &Value) -> TaskResult {
         if let Some(limit) = output["limit"].as_str() {
             return failed(format!("ended at its {limit}"), &changes["id"]);
         }
-        let files = ["added", "edited", "removed", "modes"];
-        let files = files.map(|kind| changes[kind].as_u64().unwrap_or_default());
+        let count = |kind: &str| changes[kind].as_u64().unwrap_or_default();
+        let paths = ["added", "edited", "removed", "modes"].map(count);
         return TaskResult::Done {
             message: output["text"].as_str().unwrap_or_default().to_owned(),
             changes: changes["id"].as_str().map(|id| ChangeSet {
                 id: id.to_owned(),
-                files: files.iter().sum(),
+                // A renamed file has two.
+                files: paths.iter().sum::<u64>().saturating_sub(count("renamed")),
             }),
         };
     }

@@ -193,7 +193,7 @@ impl Head {
     /// `1 added, 2 edited, 0 removed: a.txt, b.txt and 1 more`.
     pub(crate) fn words(&self) -> String {
         let named: Vec<_> = self.first.iter().map(RelPath::as_str).collect();
-        let more = self.counts.files().saturating_sub(named.len());
+        let more = self.counts.paths().saturating_sub(named.len());
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -232,9 +232,14 @@ impl Counts {
         counts
     }
 
-    /// How many files there are in all.
-    fn files(&self) -> usize {
+    /// How many paths there are in all: a file that got another name has two.
+    fn paths(&self) -> usize {
         self.added + self.edited + self.removed + self.modes
+    }
+
+    /// How many files there are in all.
+    pub(crate) fn files(&self) -> usize {
+        self.paths().saturating_sub(self.renamed)
     }
 
     pub(crate) fn words(&self) -> String {

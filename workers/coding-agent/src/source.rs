@@ -871,6 +871,7 @@ impl<P: Program> CodingAgent<P> {
             .ok_or_else(|| SourceError::internal("a commit without an event"))?
             .clone();
         let (set, this, event) = (done.id.clone(), self.clone(), id.clone());
+        let thread = done.thread.clone();
         // The turn is over, and its thread has it: where nothing was applied the answer is the run's, with the reason.
         let at_once = on_file_thread(move || {
             let none = AtOnce {
@@ -887,24 +888,24 @@ impl<P: Program> CodingAgent<P> {
             match folder.apply_at_once(&set, &event, &|| call.is_over()) {
                 Ok(at_once) => Ok((at_once, None)),
                 Err(error @ (ApplyError::Partly { .. } | ApplyError::NotKept(_))) => {
-                    Err(failed(&error))
+                    Err(half_applied(&error, set, thread))
                 }
                 Err(error) => Ok((none, Some(error.to_string()))),
             }
         });
         let (AtOnce { applied, left }, why) = at_once.await?;
-        let changed = done.changes.files.len();
-        let waiting = if why.is_some() { changed } else { left.len() };
-        let summary = format!(
-            "{}; {}",
-            had_work::<P>(prompt),
-            came_of(changed, applied.len(), waiting)
-        );
+        let (changed, landed) = (files_in(&done.changes.files), files_in(&applied));
+        let waiting = match why {
+            Some(_) => changed,
+            None => files_left(&done.changes.files, &left),
+        };
+        let came = came_of(changed, landed, waiting);
+        let summary = format!("{}; {came}", had_work::<P>(prompt));
         let mut output = answer(done)?;
         let why = why.map(|why| format!("nothing was applied: {why}"));
         output.warnings.extend(why);
         output.applied = Some(AppliedAtOnce {
-            files: applied.len(),
+            files: landed,
             more: left.len().checked_sub(LISTED).filter(|more| *more > 0),
             left: left_out(left),
         });
@@ -1247,7 +1248,7 @@ impl<P: Program> CodingAgent<P> {
                 true => "took back its changes to",
                 false => "changed",
             };
-            let summary = format!("{changed} {}", counted(files.len(), "file"));
+            let summary = format!("{changed} {}", counted(files_in(&files), "file"));
             let applied = outputs(&files).collect();
             let reply = Reply::new(
                 Applied {
@@ -1366,6 +1367,18 @@ fn had_work<P: Program>(prompt: &str) -> String {
     format!("had {} work on a copy: “{}”", P::NAME, title_of(prompt))
 }
 
+/// How many files these changes are of; one that only got another name is one.
+fn files_in(changes: &[FileChange]) -> usize {
+    Counts::of(changes).files()
+}
+
+/// The same of those that were left out.
+fn files_left(changes: &[FileChange], left: &[(RelPath, String)]) -> usize {
+    let left: BTreeSet<_> = left.iter().map(|(path, _)| path).collect();
+    let changes = changes.iter().filter(|file| left.contains(&file.path));
+    Counts::of(changes).files()
+}
+
 /// How far the files came that a run with `mode=direct` changed. Those in the folder come last: their names follow.
 fn came_of(changed: usize, applied: usize, waiting: usize) -> String {
     let files = |count| counted(count, "file");
@@ -1394,7 +1407,7 @@ fn told<P: Program>(
         "{}{}; {} changed",
         had_work::<P>(prompt),
         limit.unwrap_or_default(),
-        counted(done.changes.files.len(), "file")
+        counted(files_in(&done.changes.files), "file")
     );
     Ok(Reply::new(answer(done)?, summary))
 }
@@ -1531,11 +1544,65 @@ fn failed(error: &ApplyError) -> SourceError {
     }
 }
 
+/// Why a run that applies at once stopped in the middle of that, with the change set that has all of it, and its thread.
+fn half_applied(error: &ApplyError, set: String, thread: String) -> SourceError {
+    let why = Box::new(RunError::Host(failed(error)));
+    let why = Box::new(RunError::Failed { why, set });
+    (&RunError::Begun { why, thread }).into()
+}
+
 fn open_error(error: &FileError) -> OpenError {
     match error {
         FileError::NotFound(_) => OpenError::unavailable("the folder is not there"),
         FileError::NotADirectory(_) => OpenError::config("the path is not a folder"),
         FileError::Permission(_) => OpenError::denied("the folder"),
         other => OpenError::internal(format!("the folder cannot be opened: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_applied_run_names_its_change_set() {
+        let partly = ApplyError::Partly {
+            path: RelPath::parse("b.txt").unwrap(),
+            why: "no".to_owned(),
+            done: 1,
+            all: 2,
+        };
+        let told = half_applied(&partly, "cs_1".to_owned(), "t1".to_owned());
+        assert_eq!(told.effect, Effect::Partial);
+        let detail = serde_json::json!({"changes": "cs_1", "thread": "t1"});
+        assert_eq!(told.detail, Some(detail));
+        let words = "the change set cs_1: b.txt could not be changed: no; 1 of 2 files are changed";
+        assert!(told.message.to_string().contains(words), "{told:?}");
+    }
+
+    #[test]
+    fn renamed_file_counts_as_one() {
+        let side = |text: &str| FileFacts {
+            digest: FileDigest::of(text.as_bytes()),
+            bytes: text.len() as u64,
+            executable: false,
+        };
+        let change = |path: &str, before: Option<FileFacts>, after: Option<FileFacts>| FileChange {
+            path: RelPath::parse(path).unwrap(),
+            before,
+            after,
+        };
+        let files = [
+            change("edited", Some(side("1")), Some(side("2"))),
+            change("new", None, Some(side("same"))),
+            change("old", Some(side("same")), None),
+        ];
+        assert_eq!(files_in(&files), 2);
+        let left = |paths: &[&str]| {
+            let left = paths.iter().map(|path| RelPath::parse(path).unwrap());
+            let left: Vec<_> = left.map(|path| (path, String::new())).collect();
+            files_left(&files, &left)
+        };
+        assert_eq!([left(&["new", "old"]), left(&["new"]), left(&[])], [1, 1, 0]);
     }
 }

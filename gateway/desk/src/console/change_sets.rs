@@ -287,8 +287,8 @@ impl SetRow {
             },
             applied: match set.applied {
                 0 => "none".to_owned(),
-                applied if applied == files => "all".to_owned(),
-                applied => format!("{applied} of {files}"),
+                applied if applied == set.counts.paths() => "all".to_owned(),
+                _ => set.applied_part(),
             },
         }
     }

@@ -96,11 +96,12 @@ fn wanted(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// How much was done of a call that failed, as it goes on after the call. `kept` says by itself what was.
+/// How much was done of a call that failed, as it goes on after the call. `kept` says by itself what was done on a copy; a run may
+/// have brought a part of that into the folder, too.
 #[must_use]
 pub fn so_far(effect: Option<Effect>, kept: Option<&str>) -> &'static str {
     match effect {
-        Some(Effect::None | Effect::Partial) | None if kept.is_some() => "",
+        Some(Effect::None) | None if kept.is_some() => "",
         Some(Effect::Partial) => ", a part of it was done",
         Some(Effect::Done) => ", which ran",
         Some(Effect::Unknown) => ", NOT KNOWN whether it happened",
@@ -455,6 +456,12 @@ mod tests {
                 json!({"did": "failed", "capabilityId": "codex.run", "code": "cancelled", "reason": "owner", "effect": "none",
                     "summary": "what it did until then is in the change set cs_1"}),
                 "failed at codex.run: you stopped it; what it did until then is in the change set cs_1",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "codex.run", "code": "transport_error", "reason": "io", "effect": "partial",
+                    "summary": "what it did until then is in the change set cs_1"}),
+                "failed at codex.run, a part of it was done: the disk or the system failed at it; \
+                 what it did until then is in the change set cs_1",
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "outcome_unknown"}),

@@ -320,6 +320,11 @@ fn answers_are_read_as_what_they_say() {
     let spent = json!({"limit": "maxTokens", "changes": {"id": "cs_1", "added": 1}});
     let spent = result_of(&json!({"ok": true, "output": spent}));
     assert_eq!(spent, half("ended at its maxTokens"));
+    let moved = json!({"text": "", "changes": {"id": "cs_1", "added": 1, "edited": 2, "removed": 1, "modes": 0, "renamed": 1}});
+    let TaskResult::Done { changes, .. } = result_of(&json!({"ok": true, "output": moved})) else {
+        panic!("a run that is done")
+    };
+    assert_eq!(changes.map(|set| set.files), Some(3));
     let unknown = answer(json!({"code": "outcome_unknown", "message": "?", "effect": "unknown"}));
     assert_eq!(unknown, TaskResult::Unknown("outcome_unknown: ?".into()));
     for lost in [Value::Null, json!({"ok": true, "outputOmitted": true})] {
