@@ -99,6 +99,12 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
         event["capabilityId"] == desk.kind.of("apply") && event["detail"]["phase"] == "outcome"
     });
     assert_eq!(audited["agentId"], Value::Null, "{audited}");
+    // Should a crash leave it open, its files are known.
+    let intent = desk.owner().audited(|event| {
+        event["capabilityId"] == desk.kind.of("apply") && event["detail"]["phase"] == "intent"
+    });
+    assert_eq!(intent["agentId"], Value::Null, "{intent}");
+    assert_contains(&intent["detail"]["touched"].to_string(), "part-1.txt");
 
     let back = undo_of(&applied);
     let undone = gateway.cli(["undo", &back, "--yes"]);

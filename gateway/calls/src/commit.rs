@@ -199,7 +199,7 @@ pub(crate) async fn commit(
 /// The things that an intent names, without their digests, which are of before. They are recorded with the outcome of a call that
 /// was refused, failed, is unknown or lost its answer, if its worker names none: its line and a search for a thing then name them.
 fn named(intent: &Command) -> Vec<Touch> {
-    let Command::Intent { about, .. } = intent else {
+    let (Command::Intent { about, .. } | Command::OwnerIntent { about, .. }) = intent else {
         return Vec::new();
     };
     touches::without_digests(about)

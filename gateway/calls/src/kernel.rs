@@ -12,6 +12,7 @@ use crate::{
     latency::Latencies,
     limits::{CallSlot, Limits},
     metrics::Metrics,
+    own::SeenPlans,
     questions::Questions,
     replay::Replays,
     revocations::Revocations,
@@ -67,6 +68,8 @@ pub struct Kernel {
     pub limits: Limits,
     /// What agents called lately.
     pub lately: Lately,
+    /// What the owner was shown to do.
+    pub seen_plans: SeenPlans,
     /// What servers want beyond the owner's sign-ins.
     pub wanted_scopes: WantedScopes,
     /// How long calls took.

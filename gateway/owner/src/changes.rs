@@ -69,7 +69,7 @@ pub struct ChangeSetRow {
 }
 
 impl ChangeSetRow {
-    /// How much of it is in the folder, where that is a part. Of a rename one half can be, so where there is one it is not counted.
+    /// How much of it is in the folder, where that is a part. Of a rename one half can be there, so it is not counted.
     #[must_use]
     pub fn applied_part(&self) -> String {
         match self.counts.renamed {

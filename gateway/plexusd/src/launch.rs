@@ -233,6 +233,7 @@ async fn run(
         host_sessions: HostSessions::default(),
         limits: Limits::default(),
         lately: Lately::default(),
+        seen_plans: Default::default(),
         wanted_scopes: Default::default(),
         latencies: Latencies::default(),
         metrics,

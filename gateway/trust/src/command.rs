@@ -213,6 +213,8 @@ pub enum Command {
         input_bytes: u64,
         /// What the plan that the owner saw assumed.
         state_token: Digest,
+        /// What it would change, as far as that is known: as in [`Self::Intent`].
+        about: Vec<Touch>,
     },
 
     // --- the daemon ---

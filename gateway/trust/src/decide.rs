@@ -141,11 +141,13 @@ pub fn decide(
             input,
             input_bytes,
             state_token,
+            about,
         } => draft.owner_intent(
             (capability, *verbs),
             *source_revision,
             (*input, *input_bytes),
             *state_token,
+            about,
         ),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;

@@ -96,8 +96,8 @@ fn wanted(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// How much was done of a call that failed, as it goes on after the call. `kept` says by itself what was done on a copy; a run may
-/// have brought a part of that into the folder, too.
+/// How much was done of a call that failed, as it goes on after the call. `kept` says by itself what was done on a copy, of which
+/// a part may be in the folder, too.
 #[must_use]
 pub fn so_far(effect: Option<Effect>, kept: Option<&str>) -> &'static str {
     match effect {

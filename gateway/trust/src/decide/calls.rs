@@ -153,6 +153,7 @@ impl Draft<'_> {
         source_revision: u64,
         (input, input_bytes): (Digest, u64),
         state_token: Digest,
+        about: &[Touch],
     ) -> Result<Reply, Refusal> {
         // Also where the source serves agents nothing any more.
         let source = self.state.sources.get(id.parts().0);
@@ -171,6 +172,7 @@ impl Draft<'_> {
             input: Some(input),
             input_bytes: Some(input_bytes),
             state_token: Some(state_token),
+            touched: about.to_vec(),
             ..CallFact::default()
         });
         let open = OpenIntent {
