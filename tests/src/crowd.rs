@@ -168,16 +168,16 @@ pub fn terminal(terminal: &mut Terminal, waiting: usize) -> View<'_> {
                 let picture = terminal.until_fits("a card, or none", |picture| {
                     picture.contains("nothing waits") || picture.contains("agent: ")
                 });
-                if picture.contains("nothing waits") {
-                    return;
-                }
-                // Somebody else decided the card that was being answered.
+                // Somebody else decided the card that was being answered, the last one too.
                 if picture.contains("Esc: go on") {
                     terminal.keys("\u{1b}");
                     terminal.until_fits("the keys of a card", |picture| {
                         !picture.contains("Esc: go on")
                     });
                     continue;
+                }
+                if picture.contains("nothing waits") {
+                    return;
                 }
                 terminal.keys("a\r");
                 tally.tried(name);
