@@ -357,7 +357,8 @@ mod tests {
             (json!({"changes": "all"}), NOTHING_DONE),
             (json!(null), NOTHING_DONE),
         ] {
-            let failed = json!({"error": {"code": "cancelled", "effect": "none", "detail": detail}});
+            let failed =
+                json!({"error": {"code": "cancelled", "effect": "none", "detail": detail}});
             let said = Stop::of_reply(200, &failed).to_string();
             assert!(said.contains(&format!("done: {words}\n")), "{said}");
         }

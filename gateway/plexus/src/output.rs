@@ -8,7 +8,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
-use plexus_protocol::{AuditId, CapabilityId, body::Conversation, error::left_set, id::has_id_form};
+use plexus_protocol::{
+    AuditId, CapabilityId, body::Conversation, error::left_set, id::has_id_form,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{

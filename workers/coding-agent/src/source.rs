@@ -1603,6 +1603,9 @@ mod tests {
             let left: Vec<_> = left.map(|path| (path, String::new())).collect();
             files_left(&files, &left)
         };
-        assert_eq!([left(&["new", "old"]), left(&["new"]), left(&[])], [1, 1, 0]);
+        assert_eq!(
+            [left(&["new", "old"]), left(&["new"]), left(&[])],
+            [1, 1, 0]
+        );
     }
 }
