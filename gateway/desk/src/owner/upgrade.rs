@@ -77,7 +77,7 @@ async fn change_over(
             let error = ErrorBody::new(ErrorCode::UpgradeRefused, why);
             return Err(Refused::new(error.next(
                 "nothing was changed and the gateway serves on: install all programs of a later build together, then \
-                 plexusctl upgrade; to go back to an older one, see \"Going back\" in docs/install-and-upgrade.md",
+                 plexusctl upgrade; to go back to an older one, see \"Downgrade\" in docs/install-and-upgrade.md",
             )));
         }
     };
