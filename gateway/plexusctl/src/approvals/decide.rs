@@ -257,7 +257,7 @@ fn unread(reason: Option<&str>) -> &'static str {
 
 /// How an approved call ended that was refused, or failed, as soon as it was made; none of every other.
 async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
-    use activity::ActivityKind::{Asked, Failed, Refused};
+    use activity::ActivityKind::{Failed, Refused};
     let list = activity::List {
         limit: Some(20),
         ..activity::List::default()
@@ -265,15 +265,8 @@ async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
     loop {
         sleep(LOOK).await;
         let newest = owner.call(&list).await.ok()?.calls;
-        let is_of_it = |call: &&activity::ActivityCall| {
-            let by = match &call.basis {
-                Some(CallBasis::Item(item) | CallBasis::Bounded(item)) => Some(item),
-                _ => call.pending_id.as_ref(),
-            };
-            by.map(String::as_str) == Some(id.as_str()) && call.did != Asked
-        };
         let mut calls = newest.iter().map(activity::ActivityRow::call);
-        let Some(call) = calls.find(is_of_it) else {
+        let Some(call) = calls.find(|call| is_call_of(call, id)) else {
             continue;
         };
         match call.did {
@@ -282,6 +275,16 @@ async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
             _ => return None,
         }
     }
+}
+
+/// Whether this is the call that was asked for: a run of a board, or a further turn, is another one.
+fn is_call_of(call: &activity::ActivityCall, id: &PendingId) -> bool {
+    let by = match &call.basis {
+        Some(CallBasis::Item(item)) => Some(item),
+        Some(CallBasis::Bounded(_)) => None,
+        Some(CallBasis::Grant(_)) | None => call.pending_id.as_ref(),
+    };
+    by.map(String::as_str) == Some(id.as_str()) && call.did != activity::ActivityKind::Asked
 }
 
 /// Before when no approved call is made, in words; none where it is made at once.
@@ -699,6 +702,23 @@ mod tests {
 
     fn approve(terms: Terms, any_input: bool) -> Verdict {
         Verdict::Approve { terms, any_input }
+    }
+
+    /// A board's first run can fail before the approval is reported: that says nothing of the call.
+    #[test]
+    fn run_that_an_approval_permits_is_not_its_call() {
+        let id = item().heading.pending_id;
+        for (did, basis, is_it) in [
+            ("changed", "item", true),
+            ("failed", "bounded", false),
+            ("asked", "item", false),
+        ] {
+            let call = json!({
+                "auditId": "evt_1", "seq": 1, "at": "2026-12-01T18:08:21.000Z", "did": did, "basis": {basis: id},
+            });
+            let call: activity::ActivityCall = serde_json::from_value(call).unwrap();
+            assert_eq!(is_call_of(&call, &id), is_it, "{call:?}");
+        }
     }
 
     #[test]
