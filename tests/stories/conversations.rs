@@ -282,6 +282,7 @@ fn over_is_taken_up_again(kind: Kind) {
     desk.model.then([Step::say("A bird.")]);
     let second = go_on("What is it?");
     assert!(second.expect_ok().contains("A bird."), "{second}");
+    assert_contains(&second.stderr, "that was its last turn");
     talk.refused("m3", "every turn of it is used");
 
     desk.model
@@ -297,6 +298,8 @@ fn over_is_taken_up_again(kind: Kind) {
     assert_contains(&plan, "which began: Remember the word heron.");
     assert!(third.expect_ok().contains("The word is heron."), "{third}");
     assert_contains(&third.stderr, "this conversation is over");
+    // Off a terminal too the answer says how it goes on.
+    assert_contains(&third.stderr, "19 turns left; go on: ");
     let seen = desk.model.results();
     assert_contains(seen.last().expect("a result"), "one\nmore");
     let sent = desk.model.requests().last().expect("a request").to_string();

@@ -317,7 +317,13 @@ async fn interruptible(
 
 fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
     match ended {
-        Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) => form.show(&answer),
+        Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) => {
+            let shown = form.show(&answer);
+            if let Some(open) = answer.conversation().filter(|_| !form.printing.json) {
+                chat::say_left(open);
+            }
+            shown
+        }
         Ok(CallOutput::Text(text)) => form.show_text(&text).map(|()| Exit::Ok),
         Ok(CallOutput::Formed(text)) => form.print(&text).map(|()| Exit::Ok),
         Err(stop) => {

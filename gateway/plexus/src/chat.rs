@@ -120,6 +120,12 @@ pub(crate) fn show_turn(turn: &First<'_>, open: &Conversation) -> Result<Exit, S
     if let Some(capability) = turn.answer.capability() {
         bring(&capability, turn.answer.change_set());
     }
+    say_left(open);
+    Ok(Exit::Ok)
+}
+
+/// Says how a conversation goes on after a turn.
+pub(crate) fn say_left(open: &Conversation) {
     out::say(&match open.turns_left {
         0 => "that was its last turn".to_owned(),
         left => format!(
@@ -128,7 +134,6 @@ pub(crate) fn show_turn(turn: &First<'_>, open: &Conversation) -> Result<Exit, S
             command::line(format_args!("continue {} \"…\"", open.run_id))
         ),
     });
-    Ok(Exit::Ok)
 }
 
 fn turns(left: u32) -> String {
