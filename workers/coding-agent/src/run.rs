@@ -206,8 +206,13 @@ pub(crate) enum RunError {
     #[error("the first turn of this conversation never began; ask for a new conversation")]
     NotBegun,
     /// The thread of the turn is known, and another one can go on with it.
-    #[error("{why}; {}", go_on(.thread))]
-    Begun { why: Box<RunError>, thread: String },
+    #[error("{why}; {next}")]
+    Begun {
+        why: Box<RunError>,
+        thread: String,
+        /// How to go on.
+        next: String,
+    },
     /// The turn had begun.
     #[error("{0}; its thread has the message, and its next turn goes on from there")]
     CutOff(Box<RunError>),
@@ -231,10 +236,6 @@ fn until_then(set: &str, why: &dyn fmt::Display) -> String {
     format!("what it did until then is in the change set {set}: {why}")
 }
 
-/// How to take up what a turn began.
-fn go_on(thread: &str) -> String {
-    format!("to go on, name its thread {thread}")
-}
 
 /// Why a turn was interrupted.
 #[derive(Clone, Copy, PartialEq)]
@@ -475,7 +476,7 @@ impl<P: Program> Runs<P> {
                 let (why, made) = (self.no_answer(ended).await, (copy, before, origin));
                 let why = Box::new(self.half_done(call, why, made, is_kept).await);
                 return Err(match self.threads.put(&noted) {
-                    Ok(()) => RunError::Begun { why, thread },
+                    Ok(()) => RunError::begun(why, thread, conversation::has(run)),
                     Err(error) => {
                         tracing::warn!(%error, "the thread of an unfinished run is not kept");
                         *why
@@ -1133,14 +1134,26 @@ fn fresh_name(call: &CallContext) -> String {
 }
 
 impl RunError {
+    /// The same of a turn that its thread has. In an open conversation the thread alone would ask the owner for another one.
+    pub(crate) fn begun(why: Box<Self>, thread: String, talks: bool) -> Self {
+        let next = match talks {
+            false => format!("to go on, name its thread {thread}"),
+            true => format!(
+                "to go on, send the conversation its next message; once it is over, name its thread {thread}"
+            ),
+        };
+        Self::Begun { why, thread, next }
+    }
+
     /// The same where a turn has begun that its thread or copy remembers. A program that was never started said nothing.
     fn cut_off(self) -> Self {
         match self {
             Self::Child(_) => self,
             Self::OverDisk | Self::DiskFull => Self::ThreadGone(Box::new(self)),
-            Self::Begun { why, thread } => Self::Begun {
+            Self::Begun { why, thread, next } => Self::Begun {
                 why: Box::new(why.cut_off()),
                 thread,
+                next,
             },
             _ => Self::CutOff(Box::new(self)),
         }
@@ -1162,11 +1175,11 @@ impl From<&RunError> for SourceError {
                 let told = Self::new(told.code, words).effect(Effect::Partial);
                 Self { detail, ..told }
             }
-            RunError::Begun { why, thread } => {
+            RunError::Begun { why, thread, next } => {
                 let told = Self::from(&**why);
                 let words = match **why {
-                    RunError::Cancelled => without_credentials(&go_on(thread)),
-                    _ => without_credentials(&format!("{}; {}", told.message, go_on(thread))),
+                    RunError::Cancelled => without_credentials(next),
+                    _ => without_credentials(&format!("{}; {next}", told.message)),
                 };
                 let mut detail = told.detail.unwrap_or_else(|| json!({}));
                 detail["thread"] = without_credentials(thread).into();
@@ -1253,10 +1266,7 @@ mod tests {
 
     #[test]
     fn cancelled_run_names_its_thread() {
-        let begun = |why| RunError::Begun {
-            why: Box::new(why),
-            thread: "t1".to_owned(),
-        };
+        let begun = |why| RunError::begun(Box::new(why), "t1".to_owned(), false);
         let set = || RunError::Stopped("cs_1".to_owned());
         let kept = json!({"changes": "cs_1", "thread": "t1"});
         for (error, effect, detail) in [
@@ -1274,5 +1284,9 @@ mod tests {
             let words = "to go on, name its thread t1";
             assert!(error.message.to_string().ends_with(words));
         }
+        let talk = RunError::begun(Box::new(set()), "t1".to_owned(), true).cut_off();
+        let told = SourceError::from(&talk).message.to_string();
+        let words = "cs_1; to go on, send the conversation its next message; once it is over, name its thread t1";
+        assert!(told.ends_with(words), "{told}");
     }
 }

@@ -852,7 +852,7 @@ impl<P: Program> CodingAgent<P> {
             Ok(done) if task.applies && call.is_cancelled() => {
                 let stopped = done.id.map_or(RunError::Cancelled, RunError::Stopped);
                 let (why, thread) = (Box::new(stopped), done.thread);
-                Err((&RunError::Begun { why, thread }).into())
+                Err((&RunError::begun(why, thread, false)).into())
             }
             Ok(done) if task.applies => self.apply_at_once(call, &task.prompt, done).await,
             done => told::<P>(&task.prompt, done),
