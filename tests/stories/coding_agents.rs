@@ -464,6 +464,19 @@ fn thread_goes_on_in_a_fresh_copy(kind: Kind) {
         first["usage"]["outputTokens"], second["usage"]["outputTokens"],
         "{first} {second}"
     );
+    // The owner sees what each cost, and its change set.
+    let told = desk.gateway.cli(["activity"]);
+    for run in [&first, &second] {
+        let usage = ["inputTokens", "outputTokens"].map(|kind| run["usage"][kind].as_u64());
+        let tokens: u64 = usage.into_iter().flatten().sum();
+        let cost = run["cost"].as_f64();
+        let cost = cost.map(|cost| format!(", {cost:.4} US dollars"));
+        let cost = cost.unwrap_or_default();
+        assert_contains(told.expect_ok(), &format!("; {tokens} tokens{cost}; "));
+        if let Some(set) = run["changes"]["id"].as_str() {
+            assert_contains(told.expect_ok(), &format!(" changed: {set} ("));
+        }
+    }
 
     // A thread that nobody knows is begun anew, and the answer says so.
     desk.model.then([Step::say("Hello.")]);

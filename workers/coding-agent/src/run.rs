@@ -236,7 +236,6 @@ fn until_then(set: &str, why: &dyn fmt::Display) -> String {
     format!("what it did until then is in the change set {set}: {why}")
 }
 
-
 /// Why a turn was interrupted.
 #[derive(Clone, Copy, PartialEq)]
 enum Stop {

@@ -47,6 +47,8 @@ const LISTED: usize = 200;
 const MOST_SETS: usize = 200;
 /// Files that tools run which a card warns of one by one.
 const MOST_WARNINGS: usize = 8;
+/// As long as a summary is (`plexus_ipc::message::Summary`), in bytes.
+const LONGEST_SUMMARY: usize = 256;
 /// What is said of a run with `mode=direct` that ended at a limit: its files may be cut in the middle.
 const HALF_DONE: &str = "nothing was applied, because the run ended at its limit: look at its change set, and apply what is good of it";
 /// In place of the words for a change set that cannot be read.
@@ -899,8 +901,9 @@ impl<P: Program> CodingAgent<P> {
             Some(_) => changed,
             None => files_left(&done.changes.files, &left),
         };
-        let came = came_of(changed, landed, waiting);
-        let summary = format!("{}; {came}", had_work::<P>(prompt));
+        let used = used(done.usage, done.cost);
+        let came = format!("; {used}{}", came_of(changed, landed, waiting));
+        let summary = had_work::<P>(prompt, &came);
         let mut output = answer(done)?;
         let why = why.map(|why| format!("nothing was applied: {why}"));
         output.warnings.extend(why);
@@ -1362,9 +1365,28 @@ fn touched(change: &FileChange) -> Touched {
     Touched::write(KIND, change.path.as_str(), digest)
 }
 
-/// `had Codex work on a copy: “Fix the typo”`
-fn had_work<P: Program>(prompt: &str) -> String {
-    format!("had {} work on a copy: “{}”", P::NAME, title_of(prompt))
+/// `had Codex work on a copy: “Fix the typo”` and then `came`, which no long prompt cuts off.
+fn had_work<P: Program>(prompt: &str, came: &str) -> String {
+    let before = format!("had {} work on a copy: “", P::NAME);
+    let room = LONGEST_SUMMARY.saturating_sub(before.len() + came.len() + "…”".len());
+    let mut title = title_of(prompt);
+    if title.len() > room {
+        title.truncate(title.floor_char_boundary(room));
+        title.push('…');
+    }
+    format!("{before}{title}”{came}")
+}
+
+/// `3150 tokens, 0.0125 US dollars; `: what a turn used, as far as its program says so.
+fn used(usage: Usage, cost: Option<f64>) -> String {
+    let tokens = Some(usage.total()).filter(|tokens| *tokens > 0);
+    let tokens = tokens.map(|tokens| format!("{tokens} tokens"));
+    let cost = cost.map(|cost| format!("{cost:.4} US dollars"));
+    let used: Vec<_> = tokens.into_iter().chain(cost).collect();
+    match used.is_empty() {
+        true => String::new(),
+        false => format!("{}; ", used.join(", ")),
+    }
 }
 
 /// How many files these changes are of; one that only got another name is one.
@@ -1403,12 +1425,15 @@ fn told<P: Program>(
     let limit = done
         .limit
         .map(|limit| format!(", ended at its {}", limit.name()));
-    let summary = format!(
-        "{}{}; {} changed",
-        had_work::<P>(prompt),
+    let set = done.id.as_ref().map(|id| format!(": {id}"));
+    let came = format!(
+        "{}; {}{} changed{}",
         limit.unwrap_or_default(),
-        counted(files_in(&done.changes.files), "file")
+        used(done.usage, done.cost),
+        counted(files_in(&done.changes.files), "file"),
+        set.unwrap_or_default()
     );
+    let summary = had_work::<P>(prompt, &came);
     Ok(Reply::new(answer(done)?, summary))
 }
 
