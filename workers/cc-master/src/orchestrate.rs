@@ -290,9 +290,7 @@ impl<G: Gateway> Walker<G> {
             let is_over = matches!(standing, Standing::Over(_));
             let why = match standing {
                 _ if is_stopped => Some("it was stopped"),
-                Standing::Open(_) | Standing::Over(_) if is_spent => {
-                    Some("the tokens or the money of the approval are used up")
-                }
+                Standing::Open(_) | Standing::Over(_) if is_spent => Some(spent(&board)),
                 Standing::Over(why) => Some(why),
                 Standing::Open(_) => None,
                 Standing::Suspended => {
@@ -489,6 +487,23 @@ const PAUSED: &str = "a pause ended its run";
 const STOPPED: &str = "the worker of its source stopped during its run";
 const KILLED: &str = "the program of its run was killed";
 const LOST: &str = "the answer of its run is not kept";
+
+/// Why a board ends whose budget is used up. A run that did not answer says nothing of what it used.
+fn spent(board: &Board) -> &'static str {
+    let is_silent = |task: &Task| {
+        let result = match &task.stage {
+            TaskStage::Ended { result, .. } => Some(result),
+            TaskStage::Waiting | TaskStage::Running { .. } => None,
+        };
+        task.again.is_some() || matches!(result, Some(TaskResult::Failed(_)))
+    };
+    match board.tasks.iter().any(is_silent) {
+        true => {
+            "the tokens or the money of the approval are used up: a run that failed or was cut off counts with its whole share"
+        }
+        false => "the tokens or the money of the approval are used up",
+    }
+}
 
 /// How the run of a task ended.
 #[derive(Debug, PartialEq, Eq)]

@@ -246,6 +246,29 @@ async fn runs_that_died_or_were_paused_are_made_again() {
 }
 
 #[tokio::test]
+async fn board_says_that_a_dead_run_used_its_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("open");
+    let died = over(json!({"code": "source_unavailable", "detail": {"reason": "stopped"}}));
+    fake.runs.lock().unwrap().push_back(died);
+    let drafts = vec![draft("a", "Do a.", &[])];
+    let (walker, id) = kept(folder.path(), drafts, &fake, |board| {
+        let orchestration = board.orchestration.as_mut().unwrap();
+        orchestration.parallel = 1;
+        orchestration.budget.max_cost = Some(1.0);
+    });
+    walker.go(id);
+    once(&fake, "unfinished").await;
+    assert_eq!(fake.asked(id), ["child a/1 Do a.", "run a/1", "end"]);
+    let state = walker.store.get(id).unwrap().orchestration.unwrap().state;
+    let words = "used up: a run that failed or was cut off counts with its whole share";
+    assert!(
+        matches!(&state, Progress::Ended { why: Some(why), .. } if why.ends_with(words)),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
 async fn third_death_fails_a_task_and_a_stop_is_no_death() {
     let unknown = json!({"code": "outcome_unknown", "effect": "unknown"});
     let stopped = json!({"code": "cancelled", "detail": {"reason": "owner"}});
