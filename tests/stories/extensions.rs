@@ -313,7 +313,7 @@ fn manifest_that_asks_for_more_is_refused() {
                 let ahead = json!({"type": "string", "pattern": "^(?!x)"});
                 set(m, "/capabilities/0/io/input/properties/text", ahead);
             },
-            "find: the pattern \"^(?!x)\" cannot be evaluated here",
+            "capability \"find\", input: the pattern \"^(?!x)\" cannot be evaluated here",
         ),
         (
             "a required field that it does not have",
@@ -371,7 +371,7 @@ fn manifest_that_asks_for_more_is_refused() {
                 let one = m["capabilities"][0].clone();
                 set(m, "/capabilities", json!([one, one]));
             },
-            "twice",
+            "capability \"find\": its name is there twice",
         ),
         ("no verb", |m, _| set(m, "/capabilities/0/grants", json!([])), "no verb"),
         ("a rule in a label", |m, _| set(m, "/folders/0/label", json!("Files\n(allow network*)")), "label of the folder"),
@@ -449,7 +449,7 @@ fn manifest_that_asks_for_more_is_refused() {
         ("another user's rights", |m, at| bin(m, &at.join("setuid")), "another user's rights"),
         ("no program", |m, at| bin(m, &at.join("data")), "is no program"),
         ("a relative path", |m, _| bin(m, Path::new("./grep")), "neither a bare name"),
-        ("a missing program", |m, _| bin(m, Path::new("no-such-program")), "it is not in"),
+        ("a missing program", |m, _| bin(m, Path::new("no-such-program")), "install it, or name it by its absolute path"),
     ];
     for (what, change, words) in table {
         let mut bad = good.clone();

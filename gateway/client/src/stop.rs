@@ -113,6 +113,10 @@ impl Stop {
         let at = why.rsplit_once(" at line ").map(|(_, at)| at);
         let line = at.and_then(|at| at.split(' ').next());
         let next = match line {
+            // The parser meets a comma's absence on the next line.
+            Some(line) if why.starts_with("expected `,`") => format!(
+                "correct line {line} of {shown}, or the end of the line before it"
+            ),
             Some(line) => format!("correct line {line} of {shown}"),
             None => format!("correct {shown}, or name another file"),
         };
@@ -277,8 +281,13 @@ mod tests {
             );
         }
         let line = Stop::content(path, "expected `,` or `}` at line 4 column 9");
-        assert_eq!(line.next, "correct line 4 of box.json");
+        assert_eq!(
+            line.next,
+            "correct line 4 of box.json, or the end of the line before it"
+        );
         assert_eq!(line.exit, Exit::Usage);
+        let twice = Stop::content(path, "the key \"label\" twice at line 5 column 9");
+        assert_eq!(twice.next, "correct line 5 of box.json");
         let whole = Stop::content(path, "it has more than 1 MiB");
         assert_eq!(whole.next, "correct box.json, or name another file");
     }

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 const MAX_CACHE: usize = 256 << 10;
 /// How much of a rule's bound is named, in characters: a list of values may be long.
 const MAX_BOUND: usize = 200;
+/// The types of JSON schema, for one that is none.
+const TYPES: &str = "a type is string, number, integer, boolean, object, array or null";
 
 /// Who holds a field to a pattern that this engine cannot evaluate, such as one that looks ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,9 +190,19 @@ fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
     options.build(schema).map_err(|error| {
         let why = error.to_string();
         // Nothing is fetched.
-        match why.split_once(" is not present in a registry") {
-            Some((document, _)) => format!("{document} is another document, which is not read"),
-            None => why,
+        if let Some((document, _)) = why.split_once(" is not present in a registry") {
+            return format!("{document} is another document, which is not read");
+        }
+        // The schema is the instance of the schema of schemas.
+        let at = error.instance_path().to_string();
+        let is_type = matches!(error.kind(), Rule::AnyOf { .. }) && at.ends_with("/type");
+        let why = match is_type {
+            true => format!("{} is no type: {TYPES}", error.instance()),
+            false => why,
+        };
+        match at.is_empty() {
+            true => why,
+            false => format!("{at}: {why}"),
         }
     })
 }
@@ -278,7 +290,22 @@ mod tests {
         let why = Schema::compile(&odd, PatternHolder::Server)
             .map(drop)
             .unwrap_err();
-        assert!(why.starts_with("\"str\" is not valid"), "{why}");
+        assert!(why.starts_with("/type: \"str\" is no type"), "{why}");
+    }
+
+    #[test]
+    fn fault_of_a_schema_names_its_place() {
+        for (field, fault) in [
+            (json!({"type": "text"}), "/type: \"text\" is no type"),
+            (json!({"minLength": "1"}), "/minLength: \"1\" is not of"),
+            (json!("string"), ": \"string\" is not of type"),
+        ] {
+            let schema = json!({"type": "object", "properties": {"good": {}, "text": field}});
+            let why = Schema::compile(&schema, PatternHolder::Gateway).err();
+            let why = why.unwrap_or_else(|| panic!("{schema}"));
+            let told = format!("/properties/text{fault}");
+            assert!(why.starts_with(&told), "{why}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Manifest {
                 return Err(invalid(at(), "not 1 to 64 ASCII letters and digits"));
             }
             if !names.insert(&field.name) {
-                return Err(invalid(at(), "twice"));
+                return Err(invalid(at(), "its name is there twice"));
             }
             if (field.target == FieldTarget::Secret) != (field.kind == FieldKind::Password) {
                 return Err(invalid(
@@ -254,7 +254,7 @@ impl Manifest {
                 ));
             }
             if !names.insert(entry.name.as_str()) {
-                return Err(invalid(at(), "twice"));
+                return Err(invalid(at(), "its name is there twice"));
             }
             if entry.label.trim().is_empty() || entry.describe.trim().is_empty() {
                 return Err(invalid(at(), "no label, or no describe"));

@@ -402,7 +402,7 @@ impl ExtensionManifest {
         }
         let odd = named.iter().filter_map(|(name, schema)| {
             let compiled = Schema::compile(schema, PatternHolder::Gateway);
-            Some(format!("{name}: {}", compiled.err()?))
+            Some(format!("capability {name:?}, input: {}", compiled.err()?))
         });
         odd.collect()
     }
@@ -617,7 +617,11 @@ fn located(bin: &str) -> Result<PathBuf, String> {
         false => {
             let mut places = PLACES.iter().map(|place| Path::new(place).join(bin));
             let found = places.find(|path| path.symlink_metadata().is_ok());
-            found.ok_or_else(|| format!("it is not in {}", PLACES.join(", ")))?
+            let places = PLACES.join(", ");
+            let why = format!(
+                "it is not in {places}: install it, or name it by its absolute path"
+            );
+            found.ok_or(why)?
         }
     };
     let shown = path.display();
