@@ -347,6 +347,13 @@ fn failure_of_the_app_has_a_code_and_words() {
             assert_eq!(told["effect"], done, "{what}: {told}");
         }
     }
+    let told = read("get", "422").json()["error"].clone();
+    assert_eq!(told["detail"]["answer"], "told and more", "{told}");
+    let message = told["message"].as_str().expect("words");
+    assert!(
+        message.ends_with("it refused; it says: told and more"),
+        "{told}"
+    );
     let told = read("get", "429").json()["error"]["detail"].clone();
     let like = json!({"retryAfterSeconds": 7, "answer": "slow down"});
     assert_like(&told, &like);

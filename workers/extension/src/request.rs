@@ -19,6 +19,8 @@ use tokio::time::timeout;
 const WITHIN: Duration = Duration::from_secs(600);
 /// Largest answer, in MiB; each request has a limit of its own.
 const MOST: usize = 1;
+/// How much of an answer that is none is looked at for its words, in bytes.
+const BEGIN: usize = 1024;
 
 /// A capability that is one request.
 #[derive(Debug)]
@@ -34,6 +36,14 @@ pub(crate) struct AppRequest {
 /// The way to the app.
 pub(crate) fn client(egress: Option<&EgressAccess>) -> Option<EgressClient> {
     EgressClient::new(egress?, WITHIN, MOST)
+}
+
+/// How an answer begins, as one line: indented JSON begins with a brace alone.
+fn said(answer: &Answer) -> Line<200> {
+    let begin = answer.body.len().min(BEGIN);
+    let words = String::from_utf8_lossy(&answer.body[..begin]);
+    let words: Vec<&str> = words.split_whitespace().collect();
+    Line::new(words.join(" "))
 }
 
 impl AppRequest {
@@ -129,14 +139,17 @@ impl AppRequest {
             status if status.is_server_error() => ("server_error", "it failed"),
             _ => ("refused", "it refused"),
         };
-        let words = String::from_utf8_lossy(&answer.body);
-        let words = Line::<200>::new(words.lines().next().unwrap_or_default());
+        let words = said(answer);
+        let says = match words.is_empty() {
+            true => String::new(),
+            false => format!("; it says: {}", words.as_str()),
+        };
         let mut detail = object!({"status": status.as_u16(), "answer": words});
         if let Some(wait) = answer.retry_after() {
             detail["retryAfterSeconds"] = wait.into();
         }
         let what = format!(
-            "the app answered {} to {}: {what}",
+            "the app answered {} to {}: {what}{says}",
             status.as_u16(),
             self.name
         );

@@ -29,6 +29,9 @@ use tokio::{
 
 /// How long a run that broke off may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How many of its last lines of standard error a failure names, and of how many bytes: a message that is cut loses its end.
+const LINES: usize = 5;
+const WORDS: usize = 800;
 
 /// Why a run has no answer.
 enum Stopped {
@@ -118,9 +121,7 @@ impl Extension {
             Role::Reader => Effect::None,
             Role::Writer => Effect::Done,
         };
-        let words = last_words
-            .line()
-            .map_or_else(String::new, |line| format!(": {line}"));
+        let words = said(&last_words);
         let failed = |what: String| SourceError::transport("command_failed", what);
         let name = &command.name;
         let status = match ending {
@@ -162,6 +163,24 @@ impl Extension {
     }
 }
 
+/// The end of its standard error as a part of a message. Many programs name the fault first, and then where to read on.
+fn said(last_words: &LastWords) -> String {
+    let lines = last_words.lines();
+    let mut bytes = 0;
+    let last = lines.iter().rev().take(LINES).take_while(|line| {
+        // The last one is named however long it is.
+        let fits = bytes == 0 || bytes + line.len() <= WORDS;
+        bytes += line.len();
+        fits
+    });
+    let mut last: Vec<&str> = last.map(|line| line.trim_start()).collect();
+    last.reverse();
+    match last.is_empty() {
+        true => String::new(),
+        false => format!(": {}", last.join(" / ")),
+    }
+}
+
 /// What a run that was stopped means to the caller.
 fn stopped(
     command: &Command,
@@ -177,8 +196,7 @@ fn stopped(
             SourceError::transport("timed_out", what).effect(unknown)
         }
         Stopped::Pipe(_) if command.line.exchange => {
-            let words = last_words.line();
-            let words = words.map_or_else(String::new, |line| format!(": {line}"));
+            let words = said(last_words);
             let what = format!("{name} ended before it answered{words}");
             SourceError::transport("command_failed", what).effect(unknown)
         }
@@ -266,4 +284,24 @@ fn gone(command: &Command, error: &io::Error) -> SourceError {
 
 fn unavailable(command: &Command, why: &str) -> SourceError {
     SourceError::unavailable(format!("{} cannot be run: {why}", command.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_names_the_last_lines() {
+        let long = format!("{}\nlast", "x".repeat(900));
+        for (words, told) in [
+            ("no option -x\nUse -h.\n", ": no option -x / Use -h."),
+            ("1\n2\n\n3\n  4\n5\n6\n", ": 2 / 3 / 4 / 5 / 6"),
+            (long.as_str(), ": last"),
+            (" \n", ""),
+        ] {
+            let held = LastWords::default();
+            held.keep(words.as_bytes());
+            assert_eq!(said(&held), told);
+        }
+    }
 }
