@@ -348,7 +348,7 @@ fn manifest_of_a_socket_that_asks_for_more_is_refused() {
     };
     #[rustfmt::skip]
     let table: &[Bad] = &[
-        ("no path", |m| both(m, "app.sock"), "no absolute path"),
+        ("no path", |m| both(m, "app.sock"), "\"socket \\\"app.sock\\\": no absolute path"),
         ("a path that climbs", |m| both(m, "/nowhere/../app.sock"), "no absolute path"),
         ("a container engine", |m| both(m, "/run/docker.sock"), "container engine"),
         ("a message bus", |m| both(m, "/run/user/1000/bus"), "message bus"),

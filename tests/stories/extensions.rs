@@ -232,6 +232,11 @@ fn run_is_held_to_its_limits() {
         output("parsed", json!({"text": "{\"a\": [1]}"})),
         json!({"status": 0, "json": {"a": [1]}})
     );
+    // A program that found nothing prints nothing.
+    assert_eq!(
+        output("parsed", json!({"text": "\n"})),
+        json!({"status": 0, "json": null})
+    );
     assert_eq!(output("variable", json!({}))["text"], "green\n");
     assert_eq!(
         output("miss", json!({"text": "x"})),

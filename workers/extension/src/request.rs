@@ -95,7 +95,7 @@ impl AppRequest {
             return Ok(object!({"status": status, "text": text}));
         }
         // As an app answers that has nothing to say.
-        if answer.body.is_empty() {
+        if answer.body.trim_ascii().is_empty() {
             return Ok(object!({"status": status, "json": null}));
         }
         let read = exchange::repaired(&answer.body);

@@ -150,6 +150,10 @@ impl Extension {
             SourceError::transport(reason, format!("{name} ran; its output is {what}")).effect(ran)
         };
         if command.line.json {
+            // As programs answer that found nothing.
+            if output.trim_ascii().is_empty() {
+                return Ok(object!({"status": status, "json": null}));
+            }
             let read = exchange::repaired(&output);
             let (value, warnings) = read.map_err(|_| unreadable("not_json", "no JSON"))?;
             return Ok(exchange::with(

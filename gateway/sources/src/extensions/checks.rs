@@ -377,7 +377,16 @@ impl ExtensionManifest {
     /// Why no offer can be made of it, beside its schemas: the first fault.
     fn odd_offer(&self, own: u16) -> Option<String> {
         match self.agreed_somewhere().uncompiled() {
-            Err(why) => Some(format!("{why:#}")),
+            Err(why) => {
+                let why = format!("{why:#}");
+                // The manifest names its app by a socket or a URL, and knows no egress.
+                let app = self.socket().map(|socket| format!("socket {socket:?}"));
+                let app = app.as_deref().unwrap_or("baseUrl");
+                Some(match why.strip_prefix("egress 0: ") {
+                    Some(why) => format!("{app}: {why}"),
+                    None => why,
+                })
+            }
             Ok(offer) => {
                 let hosts = offer.offer.manifest.admitted(&Value::Null);
                 let mut hosts = hosts.unwrap_or_default().into_iter();
