@@ -114,9 +114,9 @@ impl Stop {
         let line = at.and_then(|at| at.split(' ').next());
         let next = match line {
             // The parser meets a comma's absence on the next line.
-            Some(line) if why.starts_with("expected `,`") => format!(
-                "correct line {line} of {shown}, or the end of the line before it"
-            ),
+            Some(line) if why.starts_with("expected `,`") => {
+                format!("correct line {line} of {shown}, or the end of the line before it")
+            }
             Some(line) => format!("correct line {line} of {shown}"),
             None => format!("correct {shown}, or name another file"),
         };

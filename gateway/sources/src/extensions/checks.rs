@@ -627,9 +627,7 @@ fn located(bin: &str) -> Result<PathBuf, String> {
             let mut places = PLACES.iter().map(|place| Path::new(place).join(bin));
             let found = places.find(|path| path.symlink_metadata().is_ok());
             let places = PLACES.join(", ");
-            let why = format!(
-                "it is not in {places}: install it, or name it by its absolute path"
-            );
+            let why = format!("it is not in {places}: install it, or name it by its absolute path");
             found.ok_or(why)?
         }
     };
