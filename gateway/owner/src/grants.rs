@@ -7,7 +7,7 @@ use plexus_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::ops::Deref;
+use std::{collections::BTreeMap, ops::Deref};
 
 /// All standing grants.
 #[derive(Debug, Serialize, Deserialize)]
@@ -138,6 +138,61 @@ impl Give {
             trust_window: None,
             grants: Some(decisions.collect()),
         }
+    }
+}
+
+/// Whether a grant that has ended is given again with all others, unnamed: a read. An effect is given again by its name.
+#[must_use]
+pub fn is_renewed_unnamed(ended: &StandingGrant) -> bool {
+    ended.verbs.is_read()
+}
+
+/// Grants by their agents: those of one agent are given again in one act.
+#[must_use]
+pub fn by_agent<'g>(
+    grants: impl IntoIterator<Item = &'g StandingGrant>,
+) -> BTreeMap<&'g AgentId, Vec<&'g StandingGrant>> {
+    let mut by_agent: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for grant in grants {
+        by_agent.entry(&grant.agent_id).or_default().push(grant);
+    }
+    by_agent
+}
+
+/// What one agent was given again.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Renewed {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// What it may use again.
+    pub granted: Vec<CapabilityId>,
+    /// The rest, each with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<Declined>,
+}
+
+impl Renewed {
+    /// After an answer that declined some of an agent's grants.
+    #[must_use]
+    pub fn of(agent: &AgentId, grants: &[&StandingGrant], declined: Vec<Declined>) -> Self {
+        let ids = grants.iter().map(|grant| &grant.capability_id);
+        let is_given = |id: &&CapabilityId| !declined.iter().any(|one| one.id == id.as_str());
+        Self {
+            agent_id: agent.clone(),
+            granted: ids.filter(is_given).cloned().collect(),
+            declined,
+        }
+    }
+
+    /// After a refusal of all of them.
+    #[must_use]
+    pub fn none(agent: &AgentId, grants: &[&StandingGrant], reason: &str) -> Self {
+        let declined = grants.iter().map(|grant| Declined {
+            id: grant.capability_id.to_string(),
+            reason: reason.to_owned(),
+        });
+        Self::of(agent, grants, declined.collect())
     }
 }
 

@@ -5,13 +5,8 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_owner::grants::{Give, Given, List};
-use plexus_protocol::{
-    AgentId, CapabilityId, Timestamp,
-    body::{Declined, StandingGrant},
-};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use plexus_owner::grants::{Give, Given, List, Renewed, by_agent, is_renewed_unnamed};
+use plexus_protocol::{AgentId, CapabilityId, Timestamp, body::StandingGrant};
 
 /// Which of them.
 #[derive(Args)]
@@ -34,20 +29,10 @@ impl Renew {
 
     fn is_chosen(&self, grant: &StandingGrant) -> bool {
         match self.capabilities.is_empty() {
-            true => grant.verbs.is_read(),
+            true => is_renewed_unnamed(grant),
             false => self.capabilities.contains(&grant.capability_id),
         }
     }
-}
-
-/// What one agent was given again.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Renewed {
-    agent_id: AgentId,
-    granted: Vec<CapabilityId>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    declined: Vec<Declined>,
 }
 
 /// Shows them, asks, gives those of each agent again in one act.
@@ -74,47 +59,23 @@ pub(super) async fn run(desk: &Desk, asked: &Renew) -> Result<Exit, Stop> {
         };
         confirm(desk, &question, "--yes")?;
     }
-    let mut by_agent: BTreeMap<&AgentId, Vec<&StandingGrant>> = BTreeMap::new();
-    for grant in &chosen {
-        by_agent.entry(&grant.agent_id).or_default().push(grant);
-    }
     let mut done = Vec::new();
-    for (agent, grants) in by_agent {
-        let declined = match owner
-            .call(&Give::again(agent, grants.iter().copied()))
-            .await
-        {
-            Ok(Given::Token(given)) => given.token.declined,
-            Ok(Given::Nothing(nothing)) => nothing.declined,
+    for (agent, grants) in by_agent(&chosen) {
+        let give = Give::again(agent, grants.iter().copied());
+        let renewed = match owner.call(&give).await {
+            Ok(Given::Token(given)) => Renewed::of(agent, &grants, given.token.declined),
+            Ok(Given::Nothing(nothing)) => Renewed::of(agent, &grants, nothing.declined),
             Err(refused) if done.is_empty() => return Err(refused),
             // Other agents have theirs already: the answer says which do not.
-            Err(refused) => all_declined(&grants, &refused.why),
+            Err(refused) => Renewed::none(agent, &grants, &refused.why),
         };
-        done.push(renewed(agent, &grants, declined));
+        done.push(renewed);
     }
     desk.show(&done, || as_text(&done))?;
     Ok(match done.iter().all(|one| one.declined.is_empty()) {
         true => Exit::Ok,
         false => Exit::Refused,
     })
-}
-
-fn all_declined(grants: &[&StandingGrant], reason: &str) -> Vec<Declined> {
-    let declined = grants.iter().map(|grant| Declined {
-        id: grant.capability_id.to_string(),
-        reason: reason.to_owned(),
-    });
-    declined.collect()
-}
-
-fn renewed(agent: &AgentId, grants: &[&StandingGrant], declined: Vec<Declined>) -> Renewed {
-    let ids = grants.iter().map(|grant| &grant.capability_id);
-    let is_given = |id: &&CapabilityId| !declined.iter().any(|one| one.id == id.as_str());
-    Renewed {
-        agent_id: agent.clone(),
-        granted: ids.filter(is_given).cloned().collect(),
-        declined,
-    }
 }
 
 /// The stop where no grant is to be renewed. Effects that ended are named, because they are renewed only by name.
@@ -215,8 +176,8 @@ mod tests {
     #[test]
     fn declined_grant_is_not_named_as_given() {
         let (one, two) = (ended("w.read", Verb::Read), ended("w.list", Verb::Read));
-        let declined = all_declined(&[&two], "no source offers it");
-        let done = renewed(&one.agent_id, &[&one, &two], declined);
+        let declined = Renewed::none(&two.agent_id, &[&two], "no source offers it").declined;
+        let done = Renewed::of(&one.agent_id, &[&one, &two], declined);
         assert_eq!(
             as_text(&[done]),
             "a may use again: w.read\na was not given w.list again: no source offers it"
