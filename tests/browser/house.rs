@@ -8,7 +8,7 @@ use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::texts::{assert_lacks, assert_like};
 use plexus_tests::waiting::{until, until_true};
-use plexus_tests::{Agent, Folder};
+use plexus_tests::{Agent, Clock, Folder};
 use serde_json::{Value, json};
 
 /// A refusal of the gateway is an error for the browser's log, and no other is there.
@@ -396,6 +396,66 @@ fn grants_are_filtered_sorted_and_many_revoked() {
     });
     let ended: Vec<_> = ended.map(|event| &event["agentId"]).collect();
     assert_eq!(ended, ["two", "one"], "{audit:#?}");
+    scene.all_is_well();
+}
+
+/// After two weeks away one press gives the chosen reads again, an effect has a button of its own, and a revoked grant is not
+/// there.
+#[test]
+fn ended_grants_are_given_again() {
+    const READ: &str = "workspace.read";
+    const LIST: &str = "workspace.list";
+    let clock = Clock::new();
+    let scene = Scene::timed(&clock);
+    let (browser, owner) = (&*scene.browser, scene.owner());
+    let [one, two] = ["one", "two"].map(|id| scene.gateway.agent(id));
+    scene.workspace.write("a.md", "a\n");
+    let read = |agent: &Agent| {
+        let agent = agent.another_session();
+        agent.invoke(READ, json!({"path": "a.md"}))
+    };
+    for (who, capability, window) in [
+        ("one", READ, "7d"),
+        ("one", LIST, "7d"),
+        ("one", WRITE, "1h"),
+        ("two", READ, "7d"),
+        ("two", LIST, "7d"),
+    ] {
+        owner.must_grant(who, capability, window);
+    }
+    owner.revoke("two", LIST);
+    clock.show("+14d");
+    browser.go(&scene.link());
+    browser.see("#grants").click();
+    browser.reads("#ended", WRITE);
+    scene.pictures("ended-grants");
+    keeps_nobody_out(browser, "grants that ended");
+    let chosen =
+        "return [...document.querySelectorAll('[form=renew]:checked')].map((box) => box.ariaLabel)";
+    let reads = json!([
+        "one: workspace.list",
+        "one: workspace.read",
+        "two: workspace.read"
+    ]);
+    assert_eq!(browser.run(chosen), reads);
+    browser.click("[aria-label='two: workspace.read']");
+    let renew = "article:not([data-fresh]) #renew [type=submit]";
+    browser.see(renew).click();
+    let granted = "Granted again — one: workspace.list, workspace.read";
+    browser.reads("#notes", granted);
+    read(&one).expect_ok();
+    read(&two).expect_error(401, "approval_required");
+    let effect = "article:not([data-fresh]) #ended tbody [type=submit]";
+    browser.see(effect).click();
+    browser.reads("#notes", "Granted again — one: workspace.write");
+    let again = one.another_session();
+    again.must(WRITE, note("b.md", "b\n"));
+    // The rest on the agent's own page.
+    browser.go(&format!("{}/agents/two", scene.page()));
+    browser.see(renew).click();
+    browser.reads("#notes", "Granted again — two: workspace.read");
+    browser.loses("#ended");
+    read(&two).expect_ok();
     scene.all_is_well();
 }
 

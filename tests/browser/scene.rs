@@ -2,7 +2,9 @@
 
 use plexus_tests::browser::Browser;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, coding_agents, vault, workspace};
+use plexus_tests::{
+    Agent, Builder, Clock, Folder, Gateway, Owner, coding_agents, vault, workspace,
+};
 use serde_json::{Value, json};
 
 pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
@@ -34,6 +36,10 @@ impl Scene {
     /// A gateway with a vault and a workspace, and a browser that has opened nothing yet.
     pub(crate) fn open() -> Self {
         Self::with(Some(Browser::start()), |builder| builder)
+    }
+    /// The same for stories that move the gateway's clock.
+    pub(crate) fn timed(clock: &Clock) -> Self {
+        Self::with(Some(Browser::start()), |builder| builder.clock(clock))
     }
     /// The same for stories that speak HTTP.
     pub(crate) fn without_browser() -> Self {

@@ -156,6 +156,7 @@ fn pages() -> Router<Arc<Desk>> {
         .route("/connect/of", get(agents::offered))
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))
+        .route("/grants/renew", post(grants::renew))
         .route("/runs/{id}/said", get(runs::said))
         .route("/channels/{source}/{channel}/said", get(channels::said))
         .route(

@@ -13,7 +13,7 @@ use super::{
     card::Moment,
     foreign::ForeignText,
     gone, grants,
-    grants::GrantLine,
+    grants::{Ended, GrantLine, Granted},
     links,
     links::{Begin, Stretch},
     sent, shell, words,
@@ -34,7 +34,6 @@ use axum::{
 use plexus_edge::reply::{self, Refused, query};
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
-    Done,
     activity::{List, Totals},
     agents::{AgentRow, Connect, Connected, Limits, RefusedStanding, ShowLimits},
     grants::{Give, Given},
@@ -46,7 +45,7 @@ use plexus_protocol::{
 };
 use plexus_sources::catalogue::Entry;
 use plexus_trust::State as TrustState;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Calls on an agent's page.
@@ -184,6 +183,7 @@ struct AgentPage {
     selected: bool,
     grants: Vec<GrantLine>,
     stretch: Stretch,
+    ended: Ended,
     /// What it may ask for, by source: all, or those of the one that was chosen.
     asks: Vec<(SourceId, Vec<Asking>)>,
     /// The sources to choose one of, each with how many and where they are listed.
@@ -247,6 +247,8 @@ pub(super) async fn show(
             .grants
             .iter()
             .filter(|grant| grant.agent_id == row.agent_id);
+        let ended = granted.ended.iter();
+        let ended = ended.filter(|grant| grant.agent_id == row.agent_id);
         let grants: Vec<_> = own.collect();
         let has: BTreeSet<_> = grants.iter().map(|grant| &grant.capability_id).collect();
         let today = tally
@@ -277,6 +279,7 @@ pub(super) async fn show(
                 .map(|grant| GrantLine::listed(&granted, grant, now))
                 .collect(),
             stretch,
+            ended: Ended::of(ended, now),
             calls: calls
                 .calls
                 .iter()
@@ -617,14 +620,6 @@ struct GrantForm {
     calls: Option<u32>,
 }
 
-/// It is granted. The token that the owner's call answers with is no page's.
-#[derive(Serialize)]
-struct Granted {
-    ok: Done,
-    /// What the page notes.
-    said: String,
-}
-
 /// Grants something to an agent that did not ask for it.
 pub(super) async fn give(
     State(desk): State<Arc<Desk>>,
@@ -689,8 +684,7 @@ pub(super) async fn give(
     let now = state.time(desk.clock.now());
     let granted = std::slice::from_ref(&capability);
     let notes = words::beside_grant(&state, &agent, granted, (&also, denials), now);
-    let said = format!("Granted to {agent}: {capability}");
-    let done = Granted { ok: Done, said };
+    let done = Granted::noted(format!("Granted to {agent}: {capability}"));
     Ok(reply::ok(&Noted { done, notes }))
 }
 

@@ -74,7 +74,7 @@ pub(super) const PAGES: &[Page] = &[
     page("/admin/connect", "Connect an agent", "new claude codex mcp code", || get(agents::form).post(agents::connect)),
     page("/admin/agents/{id}", "", "", || get(agents::show)),
     page("/admin/agents/{id}/review", "", "", || get(review::page)),
-    page("/admin/grants", "Grants", "allowed revoke standing", || get(grants::page)).tab(TRUST, "grants", ["", "G", "rants"]),
+    page("/admin/grants", "Grants", "allowed revoke standing renew ended expired", || get(grants::page)).tab(TRUST, "grants", ["", "G", "rants"]),
     page("/admin/activity", "Activity", "audit log calls happened undo", || get(activity::page)).tab(PAST, "activity", ["Ac", "t", "ivity"]),
     page("/admin/activity/{id}", "", "", || get(activity::show)),
     page("/admin/activity/{id}/undo", "", "", || get(activity::take_back)),
