@@ -645,7 +645,7 @@ fn sign_out_is_told_to_the_server() {
         }
     }
     let told = gateway.cli(["audit", "tail", "-n", "400"]);
-    assert_contains(&told.all(), "your sign-in is over: revoked");
+    assert_contains(&told.all(), "the server of notes ended your sign-in");
 }
 
 /// An owner who leaves in the middle of a sign-out leaves no half of one behind.

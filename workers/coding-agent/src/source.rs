@@ -1573,7 +1573,7 @@ fn failed(error: &ApplyError) -> SourceError {
 fn half_applied(error: &ApplyError, set: String, thread: String) -> SourceError {
     let why = Box::new(RunError::Host(failed(error)));
     let why = Box::new(RunError::Failed { why, set });
-    (&RunError::Begun { why, thread }).into()
+    (&RunError::begun(why, thread, false)).into()
 }
 
 fn open_error(error: &FileError) -> OpenError {
