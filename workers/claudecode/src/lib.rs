@@ -28,6 +28,9 @@ pub type ClaudeCodeSource = CodingAgent<ClaudeCode>;
 /// Its own tools that a run may use without asking anybody.
 const TOOLS: [&str; 6] = ["Bash", "Write", "Edit", "Read", "Glob", "Grep"];
 
+/// No turn costs as much, in US dollars: such a number is no cost.
+const DEAREST: f64 = 1e6;
+
 /// Why an answer is none that has no end.
 const CUT_OFF: &str = "the answer was cut off";
 
@@ -107,7 +110,8 @@ impl Program for ClaudeCode {
                 // To a millionth of a US dollar: what is beyond is of adding.
                 let cost = event["total_cost_usd"].as_f64();
                 let cost = cost.map(|cost| (cost * 1e6).round() / 1e6);
-                turn.cost = cost.filter(|cost| cost.is_finite());
+                // Less than nothing would add to the budget of a board.
+                turn.cost = cost.filter(|cost| (0.0..DEAREST).contains(cost));
                 turn.end = Some(end(event));
                 None
             }
@@ -273,5 +277,9 @@ mod tests {
         assert_eq!(result(refused), TurnEnd::Failed("x (status 401)".into()));
         let priced = "{\"type\":\"result\",\"total_cost_usd\":0.0022500000000000003}\n";
         assert_eq!(read(priced).cost, Some(0.00225));
+        for odd in ["-1000", "1e300", "1e308"] {
+            let odd = format!("{{\"type\":\"result\",\"total_cost_usd\":{odd}}}\n");
+            assert_eq!(read(&odd).cost, None, "{odd}");
+        }
     }
 }
