@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// What matching one pattern may keep for the next time, in bytes.
 const MAX_CACHE: usize = 256 << 10;
-/// How much of a rule's bound is named, in characters: a list of values may be long.
+/// How much of a rule's bound, or of a schema's fault, is named, in characters: a list of values may be long.
 const MAX_BOUND: usize = 200;
 /// The types of JSON schema, for one that is none.
 const TYPES: &str = "a type is string, number, integer, boolean, object, array or null";
@@ -169,8 +169,13 @@ fn in_words(rule: &Rule) -> String {
         } => one.to_string(),
         _ => return keyword.to_owned(),
     };
-    let mut glyphs = unseen::shown(&bound, |_, _| false, unseen::is_unseen);
-    let mut words = format!("{keyword}: ");
+    format!("{keyword}: {}", shown(&bound))
+}
+
+/// A text of somebody's schema, as one line and no longer than [`MAX_BOUND`].
+fn shown(text: &str) -> String {
+    let mut glyphs = unseen::shown(text, |_, _| false, unseen::is_unseen);
+    let mut words = String::new();
     for glyph in glyphs.by_ref().take(MAX_BOUND) {
         match glyph {
             Glyph::Plain(c) => words.push(c),
@@ -191,18 +196,19 @@ fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
         let why = error.to_string();
         // Nothing is fetched.
         if let Some((document, _)) = why.split_once(" is not present in a registry") {
-            return format!("{document} is another document, which is not read");
+            return format!("{} is another document, which is not read", shown(document));
         }
         // The schema is the instance of the schema of schemas.
         let at = error.instance_path().to_string();
         let is_type = matches!(error.kind(), Rule::AnyOf { .. }) && at.ends_with("/type");
+        let value = error.instance().to_string();
         let why = match is_type {
-            true => format!("{} is no type: {TYPES}", error.instance()),
-            false => why,
+            true => format!("{} is no type: {TYPES}", shown(&value)),
+            false => shown(&why),
         };
         match at.is_empty() {
             true => why,
-            false => format!("{at}: {why}"),
+            false => format!("{}: {why}", shown(&at)),
         }
     })
 }
@@ -305,6 +311,18 @@ mod tests {
             let why = why.unwrap_or_else(|| panic!("{schema}"));
             let told = format!("/properties/text{fault}");
             assert!(why.starts_with(&told), "{why}");
+        }
+    }
+
+    #[test]
+    fn long_fault_of_a_schema_is_cut() {
+        let long = "\u{1b}\n".repeat(1000);
+        for field in [json!({"type": [&long]}), json!({"minLength": &long})] {
+            let schema = json!({"properties": {&long: field}});
+            let why = Schema::compile(&schema, PatternHolder::Gateway).err();
+            let why = why.unwrap_or_else(|| panic!("{schema}"));
+            assert!(why.starts_with("/properties/\\u{1b}\\n"), "{why}");
+            assert!(why.len() < 4096 && !why.contains(char::is_control), "{why}");
         }
     }
 
