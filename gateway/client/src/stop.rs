@@ -364,6 +364,10 @@ mod tests {
         for (detail, words) in [
             (json!({"changes": "cs_1"}), SET_ALONE),
             (json!({"changes": "all"}), NOTHING_DONE),
+            (
+                json!({"changes": format!("cs_{}", "1".repeat(62))}),
+                NOTHING_DONE,
+            ),
             (json!(null), NOTHING_DONE),
         ] {
             let failed =

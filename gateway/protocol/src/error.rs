@@ -158,7 +158,8 @@ pub enum Effect {
 #[must_use]
 pub fn left_set(detail: Option<&Value>) -> Option<&str> {
     let id = detail?.get("changes")?.as_str()?;
-    has_id_form(id, "cs_").then_some(id)
+    // The log names it.
+    (id.len() <= 64 && has_id_form(id, "cs_")).then_some(id)
 }
 
 /// [`Effect::None`] in words.
