@@ -202,7 +202,7 @@ fn named(intent: &Command) -> Vec<Touch> {
     let (Command::Intent { about, .. } | Command::OwnerIntent { about, .. }) = intent else {
         return Vec::new();
     };
-    touches::without_digests(about)
+    about.iter().cloned().map(Touch::without_digest).collect()
 }
 
 /// The cause of a cancel that nobody asked for: for the log, and in words.

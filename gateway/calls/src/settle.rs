@@ -10,7 +10,7 @@
 //! Invariant: that nobody knows is on record only where the source is gone, or was asked and could not tell, or not in
 //! time. What is left open at a stop is asked about at the next start.
 
-use super::{outcome::unanswered, touches};
+use super::outcome::unanswered;
 use crate::kernel::Kernel;
 use plexus_home::tasks::blocking;
 use plexus_ipc::message::Verdict;
@@ -137,7 +137,8 @@ impl Kernel {
             serde_json::from_value::<Vec<Touch>>(touched).ok()
         };
         let named = blocking(read).await.ok().flatten();
-        touches::without_digests(&named.unwrap_or_default())
+        let named = named.unwrap_or_default().into_iter();
+        named.map(Touch::without_digest).collect()
     }
 
     /// By which id an effect is taken back that happened and whose answer, with its source's word for that id, is lost: by its

@@ -40,15 +40,6 @@ pub(crate) fn about(
     capability.constrainable.iter().filter_map(named).collect()
 }
 
-/// The same things without what was there, of which a call that has no answer says nothing.
-pub(crate) fn without_digests(touched: &[Touch]) -> Vec<Touch> {
-    let unseen = |touch: &Touch| Touch {
-        digest: None,
-        ..touch.clone()
-    };
-    touched.iter().map(unseen).collect()
-}
-
 pub(crate) fn reported(touched: &[Touched]) -> Vec<Touch> {
     let touch = |t: &Touched| Touch {
         kind: t.kind.as_str().to_owned(),

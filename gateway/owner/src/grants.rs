@@ -170,18 +170,38 @@ pub struct Renewed {
     /// The rest, each with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub declined: Vec<Declined>,
+    /// The agent's requests that waited and that the new grants answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_answered: Vec<PendingId>,
+    /// How many denials the new grants ended.
+    #[serde(skip_serializing_if = "crate::review::is_zero")]
+    pub denials_ended: usize,
 }
 
 impl Renewed {
-    /// After an answer that declined some of an agent's grants.
+    /// After the answer to an act that was to give an agent all of these.
     #[must_use]
-    pub fn of(agent: &AgentId, grants: &[&StandingGrant], declined: Vec<Declined>) -> Self {
+    pub fn of(agent: &AgentId, grants: &[&StandingGrant], given: Given) -> Self {
+        match given {
+            Given::Nothing(nothing) => Self::but(agent, grants, nothing.declined),
+            Given::Token(given) => Self {
+                also_answered: given.also_answered,
+                denials_ended: given.denials_ended,
+                ..Self::but(agent, grants, given.token.declined)
+            },
+        }
+    }
+
+    /// All but those that were declined.
+    fn but(agent: &AgentId, grants: &[&StandingGrant], declined: Vec<Declined>) -> Self {
         let ids = grants.iter().map(|grant| &grant.capability_id);
         let is_given = |id: &&CapabilityId| !declined.iter().any(|one| one.id == id.as_str());
         Self {
             agent_id: agent.clone(),
             granted: ids.filter(is_given).cloned().collect(),
             declined,
+            also_answered: Vec::new(),
+            denials_ended: 0,
         }
     }
 
@@ -192,7 +212,7 @@ impl Renewed {
             id: grant.capability_id.to_string(),
             reason: reason.to_owned(),
         });
-        Self::of(agent, grants, declined.collect())
+        Self::but(agent, grants, declined.collect())
     }
 }
 

@@ -105,6 +105,17 @@ pub struct Touch {
     pub digest: Option<Digest>,
 }
 
+impl Touch {
+    /// The same thing without what is there, of which a call that has no answer says nothing.
+    #[must_use]
+    pub fn without_digest(self) -> Self {
+        Self {
+            digest: None,
+            ..self
+        }
+    }
+}
+
 /// What happened, in words that a reader of the log can search for. The tag is `event`; a call is told by its `phase`
 /// alone, because calls are most of a log.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::{
     card::Moment,
     foreign::ForeignText,
     gone, grants,
-    grants::{Ended, GrantLine, Granted},
+    grants::{EndedList, GrantLine, Granted},
     links,
     links::{Begin, Stretch},
     sent, shell, words,
@@ -183,7 +183,7 @@ struct AgentPage {
     selected: bool,
     grants: Vec<GrantLine>,
     stretch: Stretch,
-    ended: Ended,
+    ended: EndedList,
     /// What it may ask for, by source: all, or those of the one that was chosen.
     asks: Vec<(SourceId, Vec<Asking>)>,
     /// The sources to choose one of, each with how many and where they are listed.
@@ -279,7 +279,7 @@ pub(super) async fn show(
                 .map(|grant| GrantLine::listed(&granted, grant, now))
                 .collect(),
             stretch,
-            ended: Ended::of(ended, now),
+            ended: EndedList::of(ended, now),
             calls: calls
                 .calls
                 .iter()

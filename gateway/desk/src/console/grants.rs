@@ -119,7 +119,7 @@ impl GrantLine {
 const ENDED: usize = 50;
 
 /// Grants whose time ended, as a part of a page.
-pub(super) struct Ended {
+pub(super) struct EndedList {
     pub(super) lines: Vec<EndedLine>,
     /// How many more there are.
     pub(super) more: usize,
@@ -140,7 +140,7 @@ pub(super) struct EndedLine {
     pub(super) name: String,
 }
 
-impl Ended {
+impl EndedList {
     pub(super) fn of<'g>(ended: impl Iterator<Item = &'g StandingGrant>, now: Timestamp) -> Self {
         let mut all: Vec<_> = ended.map(|grant| EndedLine::of(grant, now)).collect();
         all.sort_by_key(|line| !line.is_together);
@@ -183,7 +183,7 @@ fn name(grant: &StandingGrant) -> String {
 #[derive(Template)]
 #[template(path = "grants.html")]
 struct Page {
-    ended: Ended,
+    ended: EndedList,
     grants: Vec<GrantLine>,
     agents: Vec<String>,
     sources: Vec<String>,
@@ -235,7 +235,7 @@ pub(super) async fn page(
             )
         });
         Page {
-            ended: Ended::of(ended, now),
+            ended: EndedList::of(ended, now),
             grants: stretch
                 .part(found)
                 .map(|grant| GrantLine::listed(&listed, grant, now))
@@ -296,16 +296,15 @@ pub(super) async fn renew(
         let acting = narrowing.wider(&desk).await?;
         let give = Give::again(agent, ended.iter().copied());
         let renewed = match grants::give(desk.clone(), acting, give).await {
-            Ok(Given::Token(given)) => {
-                let renewed = Renewed::of(agent, &ended, given.token.declined);
-                let answered = (&*given.also_answered, given.denials_ended);
+            Ok(given) => {
+                let renewed = Renewed::of(agent, &ended, given);
+                let answered = (&*renewed.also_answered, renewed.denials_ended);
                 let state = desk.ledger.snapshot();
                 let now = state.time(desk.clock.now());
                 let granted = &renewed.granted;
                 beside.extend(words::beside_grant(&state, agent, granted, answered, now));
                 renewed
             }
-            Ok(Given::Nothing(nothing)) => Renewed::of(agent, &ended, nothing.declined),
             Err(refused) if done.is_empty() => return Err(refused),
             // Other agents have theirs already: the notes say which do not.
             Err(refused) => Renewed::none(agent, &ended, &refused.into_error().message),
@@ -366,7 +365,7 @@ mod tests {
 
     fn page(ended: &[StandingGrant]) -> String {
         let page = Page {
-            ended: Ended::of(ended.iter(), NOW),
+            ended: EndedList::of(ended.iter(), NOW),
             grants: Vec::new(),
             agents: Vec::new(),
             sources: Vec::new(),
@@ -406,7 +405,7 @@ mod tests {
         let shown = page(&many);
         assert_eq!(shown.matches("name=\"grants\"").count(), ENDED);
         assert!(shown.contains("1 more"), "{shown}");
-        let of = |all: &[StandingGrant]| Ended::of(all.iter(), NOW).digest;
+        let of = |all: &[StandingGrant]| EndedList::of(all.iter(), NOW).digest;
         assert_ne!(of(&many[..1]), of(&many[..2]));
     }
 
@@ -420,9 +419,13 @@ mod tests {
             id: "w.list".to_owned(),
             reason: "You do not expose it.".to_owned(),
         };
+        let given = |declined| {
+            let scopes = Vec::new();
+            Given::Nothing(NothingGiven { scopes, declined })
+        };
         let done = [
-            Renewed::of(&one.agent_id, &[&one], Vec::new()),
-            Renewed::of(&two.agent_id, &[&two], vec![hidden]),
+            Renewed::of(&one.agent_id, &[&one], given(Vec::new())),
+            Renewed::of(&two.agent_id, &[&two], given(vec![hidden])),
         ];
         let (granted, declined) = in_words(&done);
         assert_eq!(granted, "a: w.read");

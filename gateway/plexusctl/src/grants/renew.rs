@@ -1,11 +1,17 @@
 //! `plexusctl grants renew`: grants whose time ended, given again as they were.
 
 use crate::{
-    agents, owner::Desk, prompt::confirm, standing::row, table::table, terms::window_in_words,
+    agents,
+    ended::{also_answered, denials_ended},
+    owner::Desk,
+    prompt::confirm,
+    standing::row,
+    table::table,
+    terms::window_in_words,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_owner::grants::{Give, Given, List, Renewed, by_agent, is_renewed_unnamed};
+use plexus_owner::grants::{Give, List, Renewed, by_agent, is_renewed_unnamed};
 use plexus_protocol::{AgentId, CapabilityId, Timestamp, body::StandingGrant};
 
 /// Which of them.
@@ -63,8 +69,7 @@ pub(super) async fn run(desk: &Desk, asked: &Renew) -> Result<Exit, Stop> {
     for (agent, grants) in by_agent(&chosen) {
         let give = Give::again(agent, grants.iter().copied());
         let renewed = match owner.call(&give).await {
-            Ok(Given::Token(given)) => Renewed::of(agent, &grants, given.token.declined),
-            Ok(Given::Nothing(nothing)) => Renewed::of(agent, &grants, nothing.declined),
+            Ok(given) => Renewed::of(agent, &grants, given),
             Err(refused) if done.is_empty() => return Err(refused),
             // Other agents have theirs already: the answer says which do not.
             Err(refused) => Renewed::none(agent, &grants, &refused.why),
@@ -119,7 +124,10 @@ fn as_text(done: &[Renewed]) -> String {
     let lines = done.iter().flat_map(|one| {
         let agent = &one.agent_id;
         let granted = text::listed(&one.granted, ", ");
-        let granted = (!granted.is_empty()).then(|| format!("{agent} may use again: {granted}"));
+        let more = denials_ended("\n", one.denials_ended)
+            + &also_answered("\n", &one.also_answered);
+        let granted =
+            (!granted.is_empty()).then(|| format!("{agent} may use again: {granted}{more}"));
         let declined = one.declined.iter().map(move |not| {
             let (id, reason) = (text::line(&not.id), text::line(&not.reason));
             format!("{agent} was not given {id} again: {reason}")
@@ -177,10 +185,18 @@ mod tests {
     fn declined_grant_is_not_named_as_given() {
         let (one, two) = (ended("w.read", Verb::Read), ended("w.list", Verb::Read));
         let declined = Renewed::none(&two.agent_id, &[&two], "no source offers it").declined;
-        let done = Renewed::of(&one.agent_id, &[&one, &two], declined);
+        let done = Renewed {
+            agent_id: one.agent_id,
+            granted: vec![one.capability_id],
+            declined,
+            also_answered: Vec::new(),
+            denials_ended: 2,
+        };
         assert_eq!(
             as_text(&[done]),
-            "a may use again: w.read\na was not given w.list again: no source offers it"
+            "a may use again: w.read\n\
+             denials ended: 2 (calls that you had denied are refused no more)\n\
+             a was not given w.list again: no source offers it"
         );
     }
 }

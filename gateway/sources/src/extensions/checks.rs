@@ -760,7 +760,7 @@ mod tests {
             "capability \"odd\": its path is not absolute, or not in its one spelling",
             "capability \"long\", timeout: not 1 to 600,000 ms",
             "capability \"option\", argument \"-e{text}\": a value could become an option",
-            "ahead: the pattern",
+            "capability \"ahead\", input: the pattern",
         ];
         assert_eq!(reasons.len(), begins.len(), "{reasons:?}");
         for begins in begins {
