@@ -25,7 +25,8 @@ pub struct Grants {
     /// Approvals of one call, whatever its input, that have not been used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_input: Vec<AnyInputCall>,
-    /// Grants whose time ended in the last 30 days, and that were neither given again nor revoked.
+    /// Grants whose time ended in the last 30 days, and that were neither given again nor revoked; their sources have not changed
+    /// since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<StandingGrant>,
 }

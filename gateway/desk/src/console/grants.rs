@@ -20,7 +20,7 @@ use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::{
     Done,
     grants::{
-        Give, Given, GrantRow, Grants, LastUse, List, Renewed, Revoke, by_agent, is_renewed_unnamed,
+        Give, GrantRow, Grants, LastUse, List, Renewed, Revoke, by_agent, is_renewed_unnamed,
     },
 };
 use plexus_protocol::{
@@ -342,6 +342,7 @@ fn in_words(done: &[Renewed]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::grants::{Given, NothingGiven};
     use plexus_protocol::{AgentId, Provenance, Verb, Verbs, body::Declined};
 
     const NOW: Timestamp = Timestamp(10 * 86_400_000);

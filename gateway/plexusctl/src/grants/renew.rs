@@ -124,8 +124,8 @@ fn as_text(done: &[Renewed]) -> String {
     let lines = done.iter().flat_map(|one| {
         let agent = &one.agent_id;
         let granted = text::listed(&one.granted, ", ");
-        let more = denials_ended("\n", one.denials_ended)
-            + &also_answered("\n", &one.also_answered);
+        let more =
+            denials_ended("\n", one.denials_ended) + &also_answered("\n", &one.also_answered);
         let granted =
             (!granted.is_empty()).then(|| format!("{agent} may use again: {granted}{more}"));
         let declined = one.declined.iter().map(move |not| {

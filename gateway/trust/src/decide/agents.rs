@@ -402,6 +402,7 @@ impl Draft<'_> {
             })
             .collect();
         let grants = rest.len();
+        let gone = self.ended_as_gone(|_| true);
         let noted = self.restored_sources(&rest);
         // What would let a read through without a grant: the owner says it again.
         let asks = Settings {
@@ -420,6 +421,7 @@ impl Draft<'_> {
                 .outcome("ok")
                 .set_all(ended)
                 .set_all(rest)
+                .set_all(gone)
                 .set_all(noted)
                 .set_all(asks),
         );

@@ -184,6 +184,7 @@ impl Draft<'_> {
             self.void_source_items("this source shows more than when this was asked", |c| {
                 on_source(id, c)
             });
+            self.forget_ended(|c| on_source(id, c));
         } else if keep.is_some_and(|old| old.config.hide != config.hide) {
             self.void_turns("this source hides more than when this was approved", id);
         }
@@ -260,6 +261,22 @@ impl Draft<'_> {
         self.state.has_ended(grant, self.now)
     }
 
+    /// The grants of these capabilities that have ended, as gone. None is suspended, so that the owner would renew it unseen.
+    pub(super) fn ended_as_gone(&self, of: impl Fn(&CapabilityId) -> bool) -> Vec<Change> {
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+        let ended = grants.filter(|grant| of(&grant.capability) && self.has_ended(grant));
+        let gone = ended.map(|g| Change::GrantGone(g.agent.clone(), g.capability.clone()));
+        gone.collect()
+    }
+
+    /// Forgets them with the last event.
+    fn forget_ended(&mut self, of: impl Fn(&CapabilityId) -> bool) {
+        let gone = self.ended_as_gone(of);
+        if let Some(last) = self.events.last_mut() {
+            last.changes.extend(gone);
+        }
+    }
+
     /// A difference of a whole source, in words.
     pub(super) fn told(&self, words: Vec<String>) -> Difference {
         Difference {
@@ -326,6 +343,7 @@ impl Draft<'_> {
             "its host has another certificate than when this was asked",
             |c| on_source(id, c),
         );
+        self.forget_ended(|c| on_source(id, c));
         Ok(Reply::Changed(true))
     }
 
@@ -442,6 +460,7 @@ impl Draft<'_> {
             self.void_source_items("what this source can do has changed", |c| {
                 on_source(&seen.id, c) && changed(c)
             });
+            self.forget_ended(|c| on_source(&seen.id, c) && changed(c));
         }
         Ok(Reply::Changed(true))
     }

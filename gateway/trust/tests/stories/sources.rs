@@ -662,7 +662,8 @@ fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
     }
 }
 
-/// A grant that has ended is not suspended, and nobody is asked about it; one whose last call may come back is.
+/// A grant that has ended is not suspended, and nobody is asked about it: it is forgotten, so that no change is renewed unseen.
+/// One whose last call may come back is suspended.
 #[test]
 fn only_grants_that_have_not_ended_are_suspended() {
     type Way = fn(&mut World);
@@ -709,12 +710,16 @@ fn only_grants_that_have_not_ended_are_suspended() {
         let suspended = |world: &World| -> Vec<&str> {
             let is_suspended = |who: &Who| {
                 let agent = world.state.agent(&who.agent).unwrap();
-                agent.grants[&cap(WRITE)].suspended.is_some()
+                let grant = agent.grants.get(&cap(WRITE));
+                grant.is_some_and(|grant| grant.suspended.is_some())
             };
             let of = members.iter().filter(|(_, who)| is_suspended(who));
             of.map(|(name, _)| *name).collect()
         };
         assert_eq!(suspended(&world), ["valid", "unsettled"], "{way}");
+        let agents = world.state.agents.values();
+        let left = agents.filter(|agent| agent.grants.contains_key(&cap(WRITE)));
+        assert_eq!(left.count(), 2, "{way}");
         assert_eq!(asked(&world).len(), 2, "{way}");
         assert!(world.state.asks_about(world.notes(), world.now), "{way}");
 
