@@ -12,11 +12,11 @@ use crate::{
     latency::Latencies,
     limits::{CallSlot, Limits},
     metrics::Metrics,
-    own::SeenPlans,
     questions::Questions,
     replay::Replays,
     revocations::Revocations,
     runs::Runs,
+    seen_plans::SeenPlans,
     under_way::UnderWay,
     wanted_scopes::WantedScopes,
 };

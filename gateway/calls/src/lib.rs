@@ -52,6 +52,7 @@ pub mod revocations;
 pub mod revoke;
 mod run_cage;
 pub mod runs;
+pub mod seen_plans;
 pub mod settle;
 pub mod shares;
 mod source_events;

@@ -17,14 +17,10 @@ use plexus_protocol::{
     AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, Verbs, json,
 };
 use plexus_supervisor::{CallRequest, CommitTerms, Finished, Spec, Stands};
-use plexus_trust::{Command, Source, Touch};
+use plexus_trust::{Command, Source};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// What an effect of the owner's came to.
@@ -239,34 +235,6 @@ impl OwnerCapability {
     }
 }
 
-/// What the plans that the owner saw last would change, by capability and state token: the intent of an effect names that. A
-/// restart forgets them, and such an intent names nothing.
-#[derive(Default)]
-pub struct SeenPlans(Mutex<VecDeque<(CapabilityId, Digest, Vec<Touch>)>>);
-
-/// How many of them are remembered.
-const SEEN: usize = 8;
-
-impl SeenPlans {
-    fn all(&self) -> MutexGuard<'_, VecDeque<(CapabilityId, Digest, Vec<Touch>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, id: &CapabilityId, made: &PlanMade) {
-        let touched = touches::reported(&made.touched);
-        let mut all = self.all();
-        all.push_front((id.clone(), made.state_token, touched));
-        all.truncate(SEEN);
-    }
-
-    fn touched(&self, id: &CapabilityId, token: Digest) -> Vec<Touch> {
-        let all = self.all();
-        let seen = all.iter().find(|(of, seen, _)| of == id && *seen == token);
-        seen.map(|(.., touched)| touched.clone())
-            .unwrap_or_default()
-    }
-}
-
 /// Asks the reader what an effect would do. Changes nothing.
 ///
 /// # Errors
@@ -284,7 +252,10 @@ pub async fn plan(
             // As on a card.
             let entry = capability.entry();
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
-            kernel.seen_plans.note(&capability.id, &made);
+            let touched = touches::reported(&made.touched);
+            kernel
+                .seen_plans
+                .note(&capability.id, made.state_token, touched);
             Ok(made)
         }
         Ok(Err(error)) => Err(refusal::failed_of_owner(&error, &capability.id)),
