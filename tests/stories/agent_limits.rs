@@ -42,7 +42,8 @@ fn ends_at(kind: Kind, limit: (&str, Value), card: &str) {
     let shown = desk.gateway.cli(["changes", set]);
     assert_contains(shown.expect_ok(), &format!("finished, at its {limit}"));
     let told = desk.gateway.cli(["activity"]);
-    assert_contains(told.expect_ok(), &format!(", ended at its {limit}; 1 file"));
+    assert_contains(told.expect_ok(), &format!(", ended at its {limit}; "));
+    assert_contains(&told.stdout, &format!("; 1 file changed: {set} ("));
     let asked = desk.model.requests().len() - before;
     assert!((2..=6).contains(&asked), "{asked} requests of the model");
     assert!(!desk.folder.has("more.txt"), "the folder is as it was");

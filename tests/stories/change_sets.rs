@@ -226,7 +226,7 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     let listed = desk.gateway.cli(["changes"]);
     assert_contains(listed.expect_ok(), "  1 edited, 2 renamed: ");
     let told = desk.gateway.cli(["activity"]);
-    assert_contains(told.expect_ok(), "“Rename.”; 3 files changed");
+    assert_contains(told.expect_ok(), "; 3 files changed: cs_");
     let page = desk.gateway.console_page("/admin/console/changes");
     assert_contains(&page, ">3 files<");
     let id = done["changes"]["id"].as_str().expect("a change set");
@@ -634,7 +634,7 @@ fn review_of_joined_direct_run_takes_nothing_back() {
     let told = desk.gateway.cli(["activity", "--changed"]);
     assert_contains(
         told.expect_ok(),
-        "“Change.”; changed 1 file in the folder itself: a.txt (codex",
+        "; changed 1 file in the folder itself: a.txt (codex",
     );
     let first = direct["changes"]["id"].clone();
     desk.run(&json!({"prompt": "Make.", "onto": [first], "join": true}));
