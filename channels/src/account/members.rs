@@ -200,9 +200,8 @@ impl Account {
     pub(super) async fn bring_forward(&self, channel_id: Id) -> Result<Channel, AccountError> {
         let mut channel = self.api.channel(channel_id).await?;
         while let Some(made) = self.made_behind(channel_id, channel.key_version)? {
-            let version = made.state.key_version;
-            match self.post_again(channel_id, &channel, made).await {
-                Ok(forward) if forward.key_version >= version => channel = forward,
+            match self.post_again(channel_id, &channel, &made).await {
+                Ok(forward) if forward.key_version >= made.key_version => channel = forward,
                 Ok(_) => break,
                 // A user whom it names is not there any more, or another's version came first.
                 Err(AccountError::Relay(refused)) if refused.is_final() => break,
@@ -213,24 +212,22 @@ impl Account {
     }
 
     /// The version behind this one, wrapped anew, where this device made it and holds its key.
-    fn made_behind(&self, channel_id: Id, version: u32) -> Result<Option<Made>, AccountError> {
-        let version = version.saturating_add(1);
+    fn made_behind(&self, channel_id: Id, version: u32) -> Result<Option<Rotate>, AccountError> {
+        let key_version = version.saturating_add(1);
         let known = self.with_chain(channel_id, |chain| {
-            let state = chain.state(version)?;
-            let hash = chain.hash(version)?;
+            let state = chain.state(key_version)?;
+            let hash = chain.hash(key_version)?;
             let is_own = state.device_id == self.device() && chain.stopped().is_none();
-            is_own.then(|| (state.clone(), *hash, chain.members(version)))
+            is_own.then(|| (state.clone(), *hash, chain.members(key_version)))
         })?;
-        let key = lock(&self.keys).get(&(channel_id, version)).cloned();
+        let key = lock(&self.keys).get(&(channel_id, key_version)).cloned();
         let (Some((state, hash, members)), Some(key)) = (known, key) else {
             return Ok(None);
         };
-        let wraps = self.wraps(channel_id, (version, &hash), &members, &key);
-        Ok(Some(Made {
-            key,
-            hash,
-            state,
-            wraps,
+        Ok(Some(Rotate {
+            key_version,
+            keys: self.wraps(channel_id, (key_version, &hash), &members, &key),
+            state: Some(state),
         }))
     }
 
@@ -239,13 +236,8 @@ impl Account {
         &self,
         channel_id: Id,
         channel: &Channel,
-        made: Made,
+        rotate: &Rotate,
     ) -> Result<Channel, AccountError> {
-        let rotate = Rotate {
-            key_version: made.state.key_version,
-            keys: made.wraps,
-            state: Some(made.state),
-        };
         let users = |version| {
             self.with_chain(channel_id, |chain| {
                 let members = chain.members(version).into_values();
@@ -259,7 +251,7 @@ impl Account {
         let came = came.find(|user| !named.contains(*user)).copied();
         let went = before.iter().filter(|user| !after.contains(*user));
         let went: Vec<Id> = went.filter(|user| named.contains(*user)).copied().collect();
-        match self.post_made(channel_id, came, &rotate).await {
+        match self.post_made(channel_id, came, rotate).await {
             // The relay has their removal no more either. One that is only behind says that the version is stale.
             Err(refused)
                 if !went.is_empty()
@@ -269,7 +261,7 @@ impl Account {
                 for user_id in went {
                     self.api.remove_member(channel_id, user_id).await?;
                 }
-                Ok(self.post_made(channel_id, came, &rotate).await?)
+                Ok(self.post_made(channel_id, came, rotate).await?)
             }
             posted => Ok(posted?),
         }
