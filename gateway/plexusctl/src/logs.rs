@@ -69,15 +69,14 @@ fn none(logs: &Logs, folder: &Path) -> String {
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     let now = moment::now();
-    let wanted = LogFilter::new(&logs, &now);
+    let mut wanted = LogFilter::new(&logs, &now);
     let folder = desk.home.path().join("logs");
     let mut follower = Follower::new(folder.clone());
     let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
     let mut last: VecDeque<LogLine> = VecDeque::new();
-    let mut order = Order::default();
     follower
         .begin(|series, line| {
-            if let Some(said) = order.of(series, wanted.said(line)) {
+            if let Some(said) = wanted.said(series, line) {
                 // Lines of one file are in order; those of all are put in order below.
                 last.push_back(said);
                 if last.len() > most.saturating_mul(4).max(10_000) {
@@ -113,7 +112,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
         }
         let mut fresh = Vec::new();
         follower
-            .more(|series, line| fresh.extend(order.of(series, wanted.said(line))))
+            .more(|series, line| fresh.extend(wanted.said(series, line)))
             .map_err(failed)?;
         fresh.sort_by_key(|said| said.place);
         for said in fresh {
@@ -162,6 +161,9 @@ struct LogFilter {
     source: Option<SourceId>,
     since: Option<Timestamp>,
     level: Level,
+    /// The latest moment of each series so far. A clock that was set back writes the newest lines with earlier times, and they
+    /// stay the newest.
+    latest: BTreeMap<String, Timestamp>,
 }
 
 /// A line that is wanted.
@@ -172,34 +174,18 @@ struct LogLine {
     line: Value,
 }
 
-/// The latest moment of each series so far. A clock that was set back writes the newest lines with earlier times, and they stay
-/// the newest.
-#[derive(Default)]
-struct Order(BTreeMap<String, Timestamp>);
-
-impl Order {
-    fn of(&mut self, series: &str, said: Option<LogLine>) -> Option<LogLine> {
-        let said = said?;
-        let latest = self.0.entry(series.to_owned()).or_default();
-        *latest = said.at.max(*latest);
-        Some(LogLine {
-            place: *latest,
-            ..said
-        })
-    }
-}
-
 impl LogFilter {
     fn new(logs: &Logs, now: &Zoned) -> Self {
         Self {
             source: logs.source.clone(),
             since: logs.since.as_ref().map(|since| since.at(End::First, now)),
             level: logs.level,
+            latest: BTreeMap::new(),
         }
     }
 
     /// The line, if it is one and wanted. The rest of a line that a crash cut off is none.
-    fn said(&self, line: &str) -> Option<LogLine> {
+    fn said(&mut self, series: &str, line: &str) -> Option<LogLine> {
         let line: Value = serde_json::from_str(line).ok()?;
         let at: Timestamp = serde_json::from_value(line["time"].clone()).ok()?;
         let level = Level::from_str(text_of(&line, "level"), true).unwrap_or(Level::Error);
@@ -208,10 +194,11 @@ impl LogFilter {
             .as_ref()
             .is_none_or(|source| text_of(&line, "source") == source.as_str());
         let wanted = of_source && level >= self.level && self.since.is_none_or(|since| at >= since);
-        wanted.then_some(LogLine {
-            at,
-            place: at,
-            line,
+        wanted.then(|| {
+            let latest = self.latest.entry(series.to_owned()).or_default();
+            *latest = at.max(*latest);
+            let place = *latest;
+            LogLine { at, place, line }
         })
     }
 }
@@ -251,6 +238,15 @@ impl LogLine {
 mod tests {
     use super::*;
 
+    fn wanted(source: Option<&str>, level: Level) -> LogFilter {
+        LogFilter {
+            source: source.map(|s| SourceId::parse(s).unwrap()),
+            since: serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").ok(),
+            level,
+            latest: BTreeMap::new(),
+        }
+    }
+
     #[test]
     fn no_line_names_its_folder_and_filters() {
         let mut logs = Logs {
@@ -269,43 +265,34 @@ mod tests {
 
     #[test]
     fn newest_line_stays_last_after_clock_is_set_back() {
-        let mut order = Order::default();
-        let mut place = |series, hour| {
-            let said = LogLine {
-                at: Timestamp(hour),
-                place: Timestamp(hour),
-                line: Value::Null,
-            };
-            order.of(series, Some(said)).unwrap().place.0
+        let mut all = wanted(None, Level::Trace);
+        let mut is_put_behind = |series, hour| {
+            let line = format!(r#"{{"time":"2026-01-01T0{hour}:00:00.000Z"}}"#);
+            let said = all.said(series, &line).unwrap();
+            said.place > said.at
         };
-        let mut place_of = |hour| place("plexusd", hour);
-        assert_eq!([3, 2, 4].map(&mut place_of), [3, 3, 4]);
-        assert_eq!(place("source-w", 1), 1, "a series of its own");
+        let mut of_gateway = |hour| is_put_behind("plexusd", hour);
+        assert_eq!([3, 2, 4].map(&mut of_gateway), [false, true, false]);
+        assert!(!is_put_behind("source-w", 1), "a series of its own");
     }
 
     #[test]
     fn lines_are_chosen_and_shown() {
-        let wanted = |source: Option<&str>, level| LogFilter {
-            source: source.map(|s| SourceId::parse(s).unwrap()),
-            since: serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").ok(),
-            level,
-        };
+        let said = |source, level, line: &str| wanted(source, level).said("plexusd", line);
         let line = r#"{"time":"2026-01-01T10:00:00.000Z","level":"warn","target":"plexusd::worker","message":"worker",
             "source":"notes","pid":7,"line":"odd\u001b[2J"}"#;
-        let said = wanted(Some("notes"), Level::Warn).said(line).unwrap();
+        let shown = said(Some("notes"), Level::Warn, line).unwrap();
         assert_eq!(
-            said.shown(false, &TimeZone::UTC),
+            shown.shown(false, &TimeZone::UTC),
             "2026-01-01 10:00:00 warn  notes: worker odd\\u{1b}[2J pid=7"
         );
-        assert!(said.shown(true, &TimeZone::UTC).starts_with(r#"{"time":"#));
-        assert!(wanted(None, Level::Trace).said(line).is_some());
-        assert!(wanted(Some("other"), Level::Trace).said(line).is_none());
-        assert!(wanted(None, Level::Error).said(line).is_none());
+        assert!(shown.shown(true, &TimeZone::UTC).starts_with(r#"{"time":"#));
+        assert!(said(None, Level::Trace, line).is_some());
+        assert!(said(Some("other"), Level::Trace, line).is_none());
+        assert!(said(None, Level::Error, line).is_none());
         let old = line.replace("2026-01-01T10", "2025-01-01T10");
-        assert!(wanted(None, Level::Trace).said(&old).is_none());
-        assert!(
-            wanted(None, Level::Trace).said(&line[..40]).is_none(),
-            "half a line"
-        );
+        assert!(said(None, Level::Trace, &old).is_none());
+        let half = said(None, Level::Trace, &line[..40]);
+        assert!(half.is_none(), "half a line");
     }
 }
