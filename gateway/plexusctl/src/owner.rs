@@ -241,10 +241,8 @@ fn namesakes(typed: &str, names: &[&str]) -> Option<String> {
     if parts.any(|(of, _)| of == source) {
         return None;
     }
-    let is_same = |id: &&&str| {
-        let name = id.split_once('.').map(|(_, name)| name);
-        name.is_some_and(|name| name == wanted || name == typed)
-    };
+    let is_meant = |name: &str| name == wanted || name == typed;
+    let is_same = |id: &&&str| id.split_once('.').is_some_and(|(_, name)| is_meant(name));
     let same: Vec<&str> = names.iter().filter(is_same).copied().collect();
     (1..=NAMESAKES)
         .contains(&same.len())
