@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use plexus_protocol::json;
+pub use plexus_protocol::words::counted;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -40,15 +41,6 @@ fn in_line(c: char) -> bool {
 
 fn in_text(c: char) -> bool {
     matches!(c, '\n' | '\t') || !is_control(c)
-}
-
-/// A number of things, by a noun whose plural has an `s`: "1 event", "3 events".
-#[must_use]
-pub fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        many => format!("{many} {noun}s"),
-    }
 }
 
 /// Appends `text` as a part of a URL, in which only unreserved characters (RFC 3986) stand for themselves.

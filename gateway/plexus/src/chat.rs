@@ -24,7 +24,7 @@ use crate::{
 };
 use line::{Typed, can_edit, read_message, typed_meanwhile};
 use plexus_client::{Done, Exit, Request, Stop, out, text};
-use plexus_protocol::{CapabilityId, RunId, body::Conversation};
+use plexus_protocol::{CapabilityId, RunId, body::Conversation, words::counted};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -137,10 +137,7 @@ pub(crate) fn say_left(open: &Conversation) {
 }
 
 fn turns(left: u32) -> String {
-    match left {
-        1 => "1 turn left".to_owned(),
-        left => format!("{left} turns left"),
-    }
+    format!("{} left", counted(left, "turn"))
 }
 
 /// Whether another message, or the same one later, may be taken where this one was refused.

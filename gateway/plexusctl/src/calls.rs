@@ -15,7 +15,7 @@ use plexus_owner::{
     },
     pending::Show,
 };
-use plexus_protocol::{AuditId, PendingId, RunId, Timestamp, body::Progress};
+use plexus_protocol::{AuditId, PendingId, RunId, Timestamp, body::Progress, words::counted};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -278,8 +278,8 @@ fn ended_unseen(after: u64) -> CallProgress {
 /// How a conversation, which has turns, or an orchestration, which has runs, ended.
 pub(crate) fn ended(conversation: &EndedApproval, of: &str) -> String {
     let (used, left) = (conversation.turn, conversation.turns_left);
-    let many = if used == 1 { "" } else { "s" };
-    let mut lines = vec![format!("it is ended: {used} {of}{many} used, {left} left")];
+    let used = counted(used, of);
+    let mut lines = vec![format!("it is ended: {used} used, {left} left")];
     lines.extend(cancelled(&conversation.cancelled));
     lines.push("its changes are in copies: plexusctl changes".to_owned());
     lines.join("\n")

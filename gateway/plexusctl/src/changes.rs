@@ -14,7 +14,7 @@ use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
     GatewayFacts, List, Origin, PlanApply, Show, Standing, first_line,
 };
-use plexus_protocol::{SourceId, Timestamp, id::has_id_form};
+use plexus_protocol::{SourceId, Timestamp, id::has_id_form, words::counted};
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// Change sets.
@@ -479,10 +479,7 @@ fn standings(files: &[&FileChange]) -> String {
     let behind = files.iter().filter(|file| file.on.is_some()).count();
     format!(
         "{} in this change set, {} applied, {} waiting, {changed} changed since the run{}",
-        match files.len() {
-            1 => "1 file".to_owned(),
-            many => format!("{many} files"),
-        },
+        counted(files.len(), "file"),
         in_state(Standing::Applied).count() + later,
         in_state(Standing::Waits).count(),
         match behind {

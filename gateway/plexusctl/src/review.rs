@@ -10,7 +10,7 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::review::{Present, Review as Reviewed, ReviewedFile, Show};
-use plexus_protocol::{AgentId, SourceId, Timestamp};
+use plexus_protocol::{AgentId, SourceId, Timestamp, words::counted};
 
 /// What is reviewed.
 #[derive(Args)]
@@ -78,10 +78,7 @@ fn page(reply: &Reviewed) -> Page {
             page.say(format!("  {}  {}", one.audit_id, text::line(did)));
         }
         if source.copies > 0 {
-            let sets = match source.copies {
-                1 => "1 change set".to_owned(),
-                many => format!("{many} change sets"),
-            };
+            let sets = counted(source.copies, "change set");
             page.say(format!(
                 "{name}: {sets}, shown by: plexusctl changes --source {name}"
             ));
@@ -104,7 +101,7 @@ fn page(reply: &Reviewed) -> Page {
     }
     let mut what = Vec::new();
     if files > 0 {
-        what.push(counted(files));
+        what.push(counted(files, "file"));
     }
     if unshown > 0 {
         what.push(format!("{unshown} without a difference"));
@@ -117,13 +114,6 @@ fn page(reply: &Reviewed) -> Page {
         what => format!("{agent} changed since {since}: {}.", what.join(", ")),
     });
     page
-}
-
-fn counted(files: usize) -> String {
-    match files {
-        1 => "1 file".to_owned(),
-        many => format!("{many} files"),
-    }
 }
 
 fn one(page: &mut Page, source: &SourceId, file: &ReviewedFile) {

@@ -20,7 +20,7 @@ use plexus_owner::{
     status::{LedgerCondition, Show, Status, Worker, WorkerState},
     troubles::{self, Free, Trouble, secret_command},
 };
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_protocol::{SourceId, Timestamp, words::counted};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -133,10 +133,7 @@ impl Snapshot {
             tables::allowed(self, now),
         ];
         parts.extend((self.ended > 0).then(|| {
-            let many = match self.ended {
-                1 => "1 grant".to_owned(),
-                many => format!("{many} grants"),
-            };
+            let many = counted(self.ended, "grant");
             format!("{many} ended in the last 30 days; to grant again: plexusctl grants renew")
         }));
         parts.extend(calls::open(&self.status.conversations, now));

@@ -3,7 +3,7 @@
 use clap::Args;
 use plexus_client::{Stop, span, text};
 use plexus_owner::pending::Ask;
-use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
+use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix, words::counted};
 
 /// Terms as flags.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -137,8 +137,7 @@ impl Terms {
         let [most, length] = self.fewer;
         let count = most.map_or(count, |most| most.min(count));
         let minutes = length.map_or(minutes, |length| length.min(minutes));
-        let many = if count == 1 { "" } else { "s" };
-        format!("for {count} {of}{many} within {minutes} min")
+        format!("for {} within {minutes} min", counted(count, of))
     }
 
     /// Whether they are more turns, runs or minutes than one of `asks` names: an approval lowers them alone.

@@ -5,6 +5,7 @@
 //! prefix with a `.` or `..` among its names, which reads narrower than what it comes to, is refused when made and
 //! matches nothing.
 
+use crate::words::counted;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -158,10 +159,7 @@ impl AllowList {
 /// So many calls, in words.
 #[must_use]
 pub fn calls_in_words(number: u32) -> String {
-    match number {
-        1 => "1 call".to_owned(),
-        many => format!("{many} calls"),
-    }
+    counted(number, "call")
 }
 
 impl Constraint {

@@ -1,8 +1,10 @@
-//! A person's or an agent's own words that somebody else reads: the reason of a denial or a revocation, the purpose of a request.
+//! A person's or an agent's own words that somebody else reads: the reason of a denial or a revocation, the purpose of a request;
+//! and numbers in words.
 //!
 //! Must not know: where they are shown.
 
 use crate::unseen::{is_seen_joiner, is_unseen};
+use std::fmt::Display;
 
 /// Most characters of them, as [`collapsed`] counts.
 pub const MAX_WORDS: usize = 280;
@@ -27,6 +29,13 @@ pub fn collapsed(text: &str) -> String {
     let spaced: String = spaced.collect();
     let parts: Vec<_> = spaced.split_whitespace().collect();
     parts.join(" ")
+}
+
+/// A number of things, by a noun whose plural has an `s`: "1 event", "3 events".
+#[must_use]
+pub fn counted<N: Copy + Display + From<u8> + PartialEq>(count: N, noun: &str) -> String {
+    let s = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{s}")
 }
 
 /// At most `max` characters; the last is `…` where something was cut.

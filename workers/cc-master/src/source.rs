@@ -223,7 +223,8 @@ impl CcMasterSource {
         input: CreateInput,
     ) -> Result<Plan<CreateInput>, SourceError> {
         let board = made(&input)?;
-        let preview = Preview::new(format!("makes a board of {}", tasks(board.tasks.len())))
+        let tasks = counted(board.tasks.len(), "task");
+        let preview = Preview::new(format!("makes a board of {tasks}"))
             .fact("runs", "none yet: each orchestration of it asks you")
             .fact("copies", copies(board.change_sets))
             .text(&board.outline(|_| true));
@@ -240,7 +241,7 @@ impl CcMasterSource {
         board.intended(call.audit());
         let (id, count) = (board.id, board.tasks.len());
         self.walker()?.add(board).await?;
-        Ok(changed(id, format!("made a board of {}", tasks(count))))
+        Ok(changed(id, format!("made a board of {}", counted(count, "task"))))
     }
 
     async fn plan_stop(
@@ -291,7 +292,7 @@ impl CcMasterSource {
         }
         let preview = Preview::new(format!(
             "carries {} of a board of {}",
-            tasks(left.len()),
+            counted(left.len(), "task"),
             board.tasks.len()
         ))
         .fact("board", board.id.to_string())
@@ -438,13 +439,6 @@ fn touched(board: BoardId) -> Touched {
 
 fn token(assumed: &serde_json::Value) -> Digest {
     Digest::of(&json::canonical(assumed))
-}
-
-fn tasks(count: usize) -> String {
-    match count {
-        1 => "1 task".to_owned(),
-        count => format!("{count} tasks"),
-    }
 }
 
 impl From<StoreError> for SourceError {

@@ -99,7 +99,6 @@ fn words(
         .map_or_else(String::new, |constraint| {
             format!(", only where {}", constraint.in_words())
         });
-    let some = |count: u32, of: &str| counted(usize::try_from(count).unwrap_or(usize::MAX), of);
     match (window, ask.input) {
         (TrustWindow::Once, Some(_)) => match ask.bounded.as_deref() {
             Some(bounded) if bounded.children.as_ref().is_some_and(|calls| calls.members) => {
@@ -111,8 +110,8 @@ fn words(
             ),
             Some(Bounded { limits, .. }) if limits.turns > 1 => format!(
                 "this call, exactly as shown, and {} of its conversation within {}, whose messages you do not see first",
-                some(limits.turns - 1, "further turn"),
-                some(limits.minutes, "minute")
+                counted(limits.turns - 1, "further turn"),
+                counted(limits.minutes, "minute")
             ),
             Some(_) | None => "this one call, exactly as shown".to_owned(),
         },

@@ -8,7 +8,7 @@
 //! is, because a card does not change under its reader.
 
 use plexus_home::state_dir::write_private;
-use plexus_protocol::{AgentId, CapabilityId, Digest, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, Digest, Timestamp, words::counted};
 use plexus_trust::{EnrollmentStatus, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -226,11 +226,10 @@ fn is_large(text: &str) -> bool {
 }
 
 fn size(text: &str) -> String {
-    let bytes = text.len();
-    let s = if bytes == 1 { "" } else { "s" };
+    let bytes = counted(text.len(), "byte");
     match text.lines().count() {
-        0 | 1 => format!("{bytes} byte{s}"),
-        lines => format!("{lines} lines, {bytes} byte{s}"),
+        0 | 1 => bytes,
+        lines => format!("{lines} lines, {bytes}"),
     }
 }
 

@@ -33,7 +33,7 @@ use plexus_owner::changes::{
     Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, DropSet, FileChange, GatewayFacts,
     Origin, PlanApply, Standing, first_line,
 };
-use plexus_protocol::{Digest, SourceId, Timestamp};
+use plexus_protocol::{Digest, SourceId, Timestamp, words::counted};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -270,7 +270,6 @@ impl Sets {
 
 impl SetRow {
     fn of(set: &ChangeSetRow, now: Timestamp) -> Self {
-        let files = set.counts.files();
         Self {
             link: format!("/admin{}", address(&set.id, None)),
             id: set.id.clone(),
@@ -281,10 +280,7 @@ impl SetRow {
             },
             made: made(&set.about, now),
             told: told(&set.of, &set.about, 120),
-            files: match files {
-                1 => "1 file".to_owned(),
-                files => format!("{files} files"),
-            },
+            files: counted(set.counts.files(), "file"),
             applied: match set.applied {
                 0 => "none".to_owned(),
                 applied if applied == set.counts.paths() => "all".to_owned(),

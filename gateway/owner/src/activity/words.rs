@@ -3,7 +3,7 @@
 //! Invariant: what a call touched is named in its line, whatever its worker chose to say of it.
 
 use super::{ActivityCall, ActivityKind, CallBasis, Totals};
-use plexus_protocol::Effect;
+use plexus_protocol::{Effect, words::counted};
 use std::borrow::Cow;
 
 /// The reason of a refusal where what a source runs is not what the owner agreed to.
@@ -342,14 +342,9 @@ pub fn totals(totals: Totals) -> String {
             told.push(format!("{count} {word}"));
         }
     }
-    let s = |n: u64| if n == 1 { "" } else { "s" };
-    let mut line = format!("{calls} call{}: {}", s(calls), told.join(", "));
+    let mut line = format!("{}: {}", counted(calls, "call"), told.join(", "));
     if totals.asked > 0 {
-        line.push_str(&format!(
-            "; {} request{} to you",
-            totals.asked,
-            s(totals.asked)
-        ));
+        line.push_str(&format!("; {} to you", counted(totals.asked, "request")));
     }
     if totals.denied > 0 {
         line.push_str(&format!("; {} denied by you", totals.denied));

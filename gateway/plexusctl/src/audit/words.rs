@@ -8,7 +8,7 @@ use plexus_owner::{
     audit::Event,
     status::Build,
 };
-use plexus_protocol::{Effect, TrustWindow};
+use plexus_protocol::{Effect, TrustWindow, words::counted};
 use serde::Deserialize;
 
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
@@ -364,12 +364,6 @@ fn owners_act(what: &str) -> Option<&'static str> {
         "not resumed" => "revoke the suspended grants on",
         _ => return None,
     })
-}
-
-/// A number of things, of which one is named without its `s`.
-fn counted(count: u64, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{s}")
 }
 
 /// A code of the log in words.

@@ -11,7 +11,7 @@ use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     sources::{Health, HealthStatus, Probe, ProbedSource},
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{SourceId, words::counted};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -73,12 +73,8 @@ pub(super) fn revoked(held: &BTreeMap<String, usize>, now: Option<&[GrantRow]>) 
     };
     let lost = held.iter().filter_map(|(source, before)| {
         let lost = before.saturating_sub(now.get(source).copied().unwrap_or_default());
-        let lost = match lost {
-            0 => return None,
-            1 => "1 grant".to_owned(),
-            many => format!("{many} grants"),
-        };
-        Some(format!("{source}: {lost} revoked: its folder or program is another one than when you granted it"))
+        let grants = counted(lost, "grant");
+        (lost > 0).then(|| format!("{source}: {grants} revoked: its folder or program is another one than when you granted it"))
     });
     lost.collect()
 }

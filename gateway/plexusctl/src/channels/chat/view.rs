@@ -14,6 +14,7 @@ use crate::{
 };
 use plexus_client::text;
 use plexus_owner::channels::Message;
+use plexus_protocol::words::counted;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Position, Rect},
@@ -233,8 +234,8 @@ fn messages_pane(frame: &mut Frame<'_>, area: Rect, model: &mut Model, styles: S
 
 fn head_of(channel: &Channel, name: &str, width: u16) -> String {
     let (names, count) = &channel.members;
-    let many = if *count == 1 { "" } else { "s" };
-    let head = format!("{count} member{many} · {name} · {}", names.join(", "));
+    let members = counted(*count, "member");
+    let head = format!("{members} · {name} · {}", names.join(", "));
     lines::cut(&head, width.into())
 }
 
