@@ -106,19 +106,20 @@ fn ended_reads_are_renewed_in_one_act() {
     let listed = house.gateway.cli(["grants"]);
     assert_contains(listed.expect_ok(), "no grants: every call asks");
     assert_contains(listed.expect_ok(), "plexusctl grants renew");
-    let renewed = house.gateway.cli(["grants", "renew", "--yes"]);
-    let words = "one may use again: workspace.list, workspace.read\n\
+    // What is named, and nothing beside it.
+    let renew = |line: &[&str]| house.gateway.cli([&["grants", "renew", "--yes"], line].concat());
+    let named = renew(&["one", READ]);
+    assert_contains(named.expect_ok(), "one may use again: workspace.read\n");
+    let words = "one may use again: workspace.list\n\
                  two may use again: workspace.read\n";
-    assert_contains(renewed.expect_ok(), words);
+    assert_contains(renew(&[]).expect_ok(), words);
     let agent = agent.another_session();
     agent.must(READ, report());
     agent.must_ask(WRITE, note("a.txt", "a"));
-    house
-        .gateway
-        .must_cli(["grants", "renew", "one", WRITE, "--yes"]);
+    assert_contains(&renew(&[]).stderr, "next: plexusctl grants renew one workspace.write");
+    renew(&["one", WRITE]).expect_ok();
     agent.another_session().must(WRITE, note("b.txt", "b"));
-    let none = house.gateway.cli(["grants", "renew", "--yes"]);
-    assert_contains(&none.stderr, "no such grant ended in the last 30 days");
+    assert_contains(&renew(&[]).stderr, "no such grant ended in the last 30 days");
 }
 
 #[test]

@@ -141,14 +141,14 @@ fn changes(preview: &Preview, written: &BTreeMap<&str, usize>) -> Vec<String> {
     for (kind, count) in written {
         let file = matches!(*kind, "file" | "note");
         let verbs = match fates(preview, *count).filter(|_| file && written.len() == 1) {
-            Some(fates) => [
+            Some(fates) => vec![
                 ("deletes", fates.deleted),
                 ("renames", fates.renamed),
                 ("changes", fates.changed),
                 ("creates", fates.created),
             ],
-            None if file => [("changes or deletes", *count), NO_FATE, NO_FATE, NO_FATE],
-            None => [("changes", *count), NO_FATE, NO_FATE, NO_FATE],
+            None if file => vec![("changes or deletes", *count)],
+            None => vec![("changes", *count)],
         };
         let some = verbs.into_iter().filter(|(_, count)| *count > 0);
         for (place, (verb, count)) in some.enumerate() {
@@ -182,9 +182,6 @@ fn noun(kind: &str, count: usize) -> String {
         _ => format!("{one}s"),
     }
 }
-
-/// A verb that no file has.
-const NO_FATE: (&str, usize) = ("", 0);
 
 /// What becomes of files.
 #[derive(Default)]

@@ -427,9 +427,10 @@ mod tests {
         let done = [
             Renewed::of(&one.agent_id, &[&one], given(Vec::new())),
             Renewed::of(&two.agent_id, &[&two], given(vec![hidden])),
+            Renewed::none(&one.agent_id, &[&one], "No."),
         ];
         let (granted, declined) = in_words(&done);
         assert_eq!(granted, "a: w.read");
-        assert_eq!(declined, "b: w.list. You do not expose it.");
+        assert_eq!(declined, "b: w.list. You do not expose it. a: w.read. No.");
     }
 }

@@ -27,12 +27,6 @@ pub(super) struct Renew {
 }
 
 impl Renew {
-    fn is_of_agent(&self, grant: &StandingGrant) -> bool {
-        self.agent
-            .as_ref()
-            .is_none_or(|agent| grant.agent_id == *agent)
-    }
-
     fn is_chosen(&self, grant: &StandingGrant) -> bool {
         match self.capabilities.is_empty() {
             true => is_renewed_unnamed(grant),
@@ -49,7 +43,8 @@ pub(super) async fn run(desk: &Desk, asked: &Renew) -> Result<Exit, Stop> {
         agents::known(&mut owner, agent).await?;
     }
     let mut ended = owner.call(&List {}).await?.ended;
-    ended.retain(|grant| asked.is_of_agent(grant));
+    let is_of_agent = |of: &AgentId| asked.agent.as_ref().is_none_or(|agent| agent == of);
+    ended.retain(|grant| is_of_agent(&grant.agent_id));
     let (chosen, left): (Vec<_>, Vec<_>) =
         ended.into_iter().partition(|grant| asked.is_chosen(grant));
     if chosen.is_empty() {
@@ -140,55 +135,17 @@ fn as_text(done: &[Renewed]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plexus_protocol::{Provenance, TrustWindow, Verb, Verbs};
-
-    fn ended(capability: &str, verb: Verb) -> StandingGrant {
-        StandingGrant {
-            agent_id: AgentId::parse("a").unwrap(),
-            capability_id: CapabilityId::parse(capability).unwrap(),
-            verbs: Verbs::of([verb]),
-            provenance: Provenance::Managed,
-            granted_at: Timestamp(0),
-            expires_at: Timestamp(604_800_000),
-            trust_window: TrustWindow::WEEK,
-            standing: true,
-            constraint: None,
-            calls_left: None,
-            suspended: None,
-            top_level_disabled: false,
-        }
-    }
-
-    fn asked(capabilities: &[&str]) -> Renew {
-        let ids = capabilities
-            .iter()
-            .map(|id| CapabilityId::parse(id).unwrap());
-        Renew {
-            agent: None,
-            capabilities: ids.collect(),
-            yes: false,
-        }
-    }
-
-    #[test]
-    fn effect_is_renewed_only_by_name() {
-        let (read, write) = (ended("w.read", Verb::Read), ended("w.write", Verb::Write));
-        assert!(asked(&[]).is_chosen(&read) && !asked(&[]).is_chosen(&write));
-        let named = asked(&["w.write"]);
-        assert!(named.is_chosen(&write) && !named.is_chosen(&read));
-        let stop = nothing(&asked(&[]), &[write]);
-        assert_eq!(stop.next, "plexusctl grants renew a w.write");
-        assert_eq!(nothing(&named, &[read]).next, "plexusctl grants list");
-    }
+    use plexus_protocol::body::Declined;
 
     #[test]
     fn declined_grant_is_not_named_as_given() {
-        let (one, two) = (ended("w.read", Verb::Read), ended("w.list", Verb::Read));
-        let declined = Renewed::none(&two.agent_id, &[&two], "no source offers it").declined;
         let done = Renewed {
-            agent_id: one.agent_id,
-            granted: vec![one.capability_id],
-            declined,
+            agent_id: AgentId::parse("a").unwrap(),
+            granted: vec![CapabilityId::parse("w.read").unwrap()],
+            declined: vec![Declined {
+                id: "w.list".to_owned(),
+                reason: "no source offers it".to_owned(),
+            }],
             also_answered: Vec::new(),
             denials_ended: 2,
         };
