@@ -27,7 +27,7 @@ use plexus_protocol::{
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal, Touch};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
 
 /// An effect that may be recorded and then happen.
@@ -165,8 +165,7 @@ pub(crate) async fn commit(
     }
     if let Err(failed) = &mut result {
         outcome.code = Some(failed.error.code.as_str().to_owned());
-        let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
-        outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
+        outcome.reason = failed.error.reason().map(str::to_owned);
         let is_outside = matches!(failed.beyond, Some(Beyond::Constraint));
         failed.asks = is_outside && permit.is_some_and(|permit| pend::may_ask(kernel, permit));
         if failed.asks {

@@ -245,9 +245,8 @@ async fn record(
     mut outcome: Outcome,
 ) -> Result<InvokeResponse, Answer> {
     if let Err(error) = &output {
-        let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
-        let reason = reason.and_then(|r| r.as_str()).map(str::to_owned);
-        outcome.reason = outcome.reason.or(reason);
+        let reason = || error.reason().map(str::to_owned);
+        outcome.reason = outcome.reason.or_else(reason);
         let code = || error.code.as_str().to_owned();
         outcome.code = outcome.code.or_else(|| Some(code()));
     }

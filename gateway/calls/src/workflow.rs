@@ -92,8 +92,7 @@ impl Workflow {
     /// Its failure: that of the member that ended it, with all that were called.
     pub(crate) fn failure(&self, error: ErrorBody) -> ErrorBody {
         let made = self.made();
-        let reason = error.detail.as_ref().map(|detail| &detail["reason"]);
-        let by_member = reason.is_some_and(|reason| reason == MEMBER_FAILED);
+        let by_member = error.reason() == Some(MEMBER_FAILED);
         let mut told = match made.failed.clone().filter(|_| by_member) {
             Some(failed) => ErrorBody {
                 message: error.message,

@@ -107,7 +107,7 @@ impl Refused {
     }
     /// The reason that a source gave.
     pub fn reason(&self) -> Option<&str> {
-        self.error.detail.as_ref()?.get("reason")?.as_str()
+        self.error.reason()
     }
     /// The error alone.
     pub fn into_error(self) -> ErrorBody {

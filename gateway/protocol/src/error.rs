@@ -261,6 +261,11 @@ impl ErrorBody {
             more: Map::new(),
         }
     }
+    /// The reason that a source gave, in its detail.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.detail.as_ref()?.get("reason")?.as_str()
+    }
     /// Says what to do next.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {

@@ -358,28 +358,14 @@ fn change_set_of(result: &InvokeResponse) -> Option<String> {
     of_output.or_else(|| of_error.map(str::to_owned))
 }
 
-/// Of the detail of a failed call, who cancelled it.
-#[derive(Default, Deserialize)]
-struct FailureDetail {
-    reason: Option<String>,
-}
-
-impl FailureDetail {
-    fn of(error: &ErrorBody) -> Self {
-        let detail = error.detail.as_ref();
-        let detail = detail.and_then(|detail| Self::deserialize(detail).ok());
-        detail.unwrap_or_default()
-    }
-}
-
 /// Why a call failed, as its owner reads it: the message is for the agent.
 fn owners_words(error: &ErrorBody) -> String {
     let message = error.message.trim_end_matches('.');
     if error.code != ErrorCode::Cancelled {
         return message.to_owned();
     }
-    let by = FailureDetail::of(error).reason.unwrap_or_default();
-    let by = reason_in_words(error.code.as_str(), &by);
+    let by = error.reason().unwrap_or_default();
+    let by = reason_in_words(error.code.as_str(), by);
     match message.split_once(": ") {
         Some((_, more)) => format!("{by}: {more}"),
         None => by,

@@ -315,11 +315,7 @@ pub(super) fn makes_change_sets(desk: &Desk, capability: &str) -> bool {
 
 /// Whether a source says that it has no such change set.
 fn is_elsewhere(error: &ErrorBody) -> bool {
-    let reason = error
-        .detail
-        .as_ref()
-        .and_then(|detail| detail.get("reason"));
-    reason.is_some_and(|reason| reason == "not_found")
+    error.reason() == Some("not_found")
 }
 
 fn unknown(desk: &Desk, id: &str) -> Refused {

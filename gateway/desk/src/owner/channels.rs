@@ -272,9 +272,8 @@ async fn done<C: Act>(
 
 /// What a worker says of a call with this input, with the owner's next step. A message that is kept is looked for in its channel.
 fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
-    let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
     let channel = input.get("channel").and_then(Value::as_str);
-    let next = match (&error.code, reason.and_then(Value::as_str), channel) {
+    let next = match (&error.code, error.reason(), channel) {
         (ErrorCode::OutcomeUnknown, ..) => "plexusctl unknown".to_owned(),
         (ErrorCode::SchemaValidationFailed, ..) => {
             "correct what you wrote, and run it again".to_owned()

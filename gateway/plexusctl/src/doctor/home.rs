@@ -106,8 +106,8 @@ fn entry(path: &Path, kind: Kind) -> Option<Finding> {
     }
     if meta.uid() != geteuid().as_raw() {
         let what = format!("{named} belongs to another user (uid {})", meta.uid());
-        let person = std::env::var_os("HOME").map(PathBuf::from);
-        let remedy = owner_remedy(path, meta.uid(), person.as_deref());
+        let person = std::env::var_os("HOME").filter(|person| !person.is_empty());
+        let remedy = owner_remedy(path, meta.uid(), person.as_deref().map(Path::new));
         return Some(Finding::fail("owner", what, remedy));
     }
     let mode = meta.permissions().mode() & 0o7777;
