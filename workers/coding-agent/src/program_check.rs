@@ -101,7 +101,7 @@ impl ProgramCheck {
             Ok(Err(why)) => self.unchecked(&why.to_string()),
             Ok(Ok((Ending::Exited(0), _))) => Health::Well,
             Ok(Ok((ending, _))) => {
-                let last = words.line().unwrap_or_default();
+                let last = words.lines().pop().unwrap_or_default();
                 self.fails(&how(ending, &last))
             }
         }

@@ -28,14 +28,6 @@ impl LastWords {
         held.drain(..excess);
     }
 
-    /// Its last line so far.
-    #[must_use]
-    pub fn line(&self) -> Option<String> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = String::from_utf8_lossy(&held);
-        words.trim().lines().last().map(str::to_owned)
-    }
-
     /// Its last lines so far, in their order; none that is empty.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
