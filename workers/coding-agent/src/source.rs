@@ -1380,7 +1380,7 @@ fn had_work<P: Program>(prompt: &str, came: &str) -> String {
 /// `3150 tokens, 0.0125 US dollars; `: what a turn used, as far as its program says so.
 fn used(usage: Usage, cost: Option<f64>) -> String {
     let tokens = Some(usage.total()).filter(|tokens| *tokens > 0);
-    let tokens = tokens.map(|tokens| format!("{tokens} tokens"));
+    let tokens = tokens.map(|tokens| counted(tokens, "token"));
     let cost = cost.map(|cost| format!("{cost:.4} US dollars"));
     let used: Vec<_> = tokens.into_iter().chain(cost).collect();
     match used.is_empty() {

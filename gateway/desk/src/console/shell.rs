@@ -60,14 +60,13 @@ pub(super) async fn page(
         .headers()
         .get(header::HOST)
         .and_then(|h| h.to_str().ok());
-    if let Some(host) = host
-        && over_tcp
-        && is_another_port(host, desk.address.port())
-    {
-        return Err(by_another_port(&desk, host));
-    }
-    match host.map(hostname) {
-        Some("127.0.0.1" | "[::1]") if over_tcp => {
+    match host.map(|host| (hostname(host), host)) {
+        Some(("127.0.0.1" | "[::1]" | "localhost", host))
+            if over_tcp && !is_by_port(host, desk.address.port()) =>
+        {
+            Err(by_another_port(&desk, host))
+        }
+        Some(("127.0.0.1" | "[::1]", _)) if over_tcp => {
             let there = format!("http://{}{path}", door::authority(&desk));
             let mut away = dressed(&desk, Response::new(Body::empty()));
             *away.status_mut() = StatusCode::FOUND;
@@ -77,7 +76,7 @@ pub(super) async fn page(
             }
             Ok(away)
         }
-        Some("localhost") => {
+        Some(("localhost", _)) => {
             let shell = Shell {
                 digest: digest(),
                 navigation,
@@ -100,12 +99,10 @@ pub(super) async fn page(
     }
 }
 
-/// Whether a browser came by a loopback name and another port than the console's own, such as one that ssh forwards.
-fn is_another_port(host: &str, own: u16) -> bool {
-    let name = hostname(host);
-    let port = host.strip_prefix(name).and_then(|p| p.strip_prefix(':'));
-    let is_own = port.and_then(|p| p.parse().ok()) == Some(own);
-    matches!(name, "127.0.0.1" | "[::1]" | "localhost") && !is_own
+/// Whether a browser came by this port, and not by another one such as ssh forwards.
+fn is_by_port(host: &str, own: u16) -> bool {
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    port.is_some_and(|port| port.parse::<u16>() == Ok(own))
 }
 
 /// Says how to come by the console's own port: at another one its page may not load its script, and stays empty.
