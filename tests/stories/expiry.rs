@@ -107,7 +107,11 @@ fn ended_reads_are_renewed_in_one_act() {
     assert_contains(listed.expect_ok(), "no grants: every call asks");
     assert_contains(listed.expect_ok(), "plexusctl grants renew");
     // What is named, and nothing beside it.
-    let renew = |line: &[&str]| house.gateway.cli([&["grants", "renew", "--yes"], line].concat());
+    let renew = |line: &[&str]| {
+        house
+            .gateway
+            .cli([&["grants", "renew", "--yes"], line].concat())
+    };
     let named = renew(&["one", READ]);
     assert_contains(named.expect_ok(), "one may use again: workspace.read\n");
     let words = "one may use again: workspace.list\n\
@@ -116,10 +120,16 @@ fn ended_reads_are_renewed_in_one_act() {
     let agent = agent.another_session();
     agent.must(READ, report());
     agent.must_ask(WRITE, note("a.txt", "a"));
-    assert_contains(&renew(&[]).stderr, "next: plexusctl grants renew one workspace.write");
+    assert_contains(
+        &renew(&[]).stderr,
+        "next: plexusctl grants renew one workspace.write",
+    );
     renew(&["one", WRITE]).expect_ok();
     agent.another_session().must(WRITE, note("b.txt", "b"));
-    assert_contains(&renew(&[]).stderr, "no such grant ended in the last 30 days");
+    assert_contains(
+        &renew(&[]).stderr,
+        "no such grant ended in the last 30 days",
+    );
 }
 
 #[test]

@@ -241,7 +241,10 @@ impl CcMasterSource {
         board.intended(call.audit());
         let (id, count) = (board.id, board.tasks.len());
         self.walker()?.add(board).await?;
-        Ok(changed(id, format!("made a board of {}", counted(count, "task"))))
+        Ok(changed(
+            id,
+            format!("made a board of {}", counted(count, "task")),
+        ))
     }
 
     async fn plan_stop(
