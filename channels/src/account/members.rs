@@ -104,10 +104,16 @@ impl Account {
     ) -> Result<Channel, AccountError> {
         if user_id != self.me() {
             // Given again after the removal, the version that brought the user in would bring them back.
-            let channel = self.bring_forward(channel_id).await?;
-            let is_there = channel.members.iter().any(|member| member.id == user_id);
-            if !is_there && let Some(rewound) = self.rewound(channel_id).await {
-                return Err(rewound);
+            match self.bring_forward(channel_id).await {
+                Err(relay @ AccountError::Relay(_)) => return Err(relay),
+                // Records of this device that cannot be read give no version again, and hold no removal up.
+                Err(_) => {}
+                Ok(channel) => {
+                    let is_there = channel.members.iter().any(|member| member.id == user_id);
+                    if !is_there && let Some(rewound) = self.rewound(channel_id).await {
+                        return Err(rewound);
+                    }
+                }
             }
         }
         let removed = self.api.remove_member(channel_id, user_id).await?;

@@ -244,18 +244,16 @@ pub async fn plan(
     capability: &OwnerCapability,
     input: &Value,
 ) -> Result<Box<PlanMade>, ErrorBody> {
-    match kernel
-        .plan(&capability.source, capability.request(input))
-        .await
-    {
+    let request = capability.request(input);
+    let input = request.digest;
+    match kernel.plan(&capability.source, request).await {
         Ok(Ok(mut made)) => {
             // As on a card.
             let entry = capability.entry();
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
             let touched = touches::reported(&made.touched);
-            kernel
-                .seen_plans
-                .note(&capability.id, made.state_token, touched);
+            let plan = (capability.id.clone(), input, made.state_token);
+            kernel.seen_plans.note(plan, touched);
             Ok(made)
         }
         Ok(Err(error)) => Err(refusal::failed_of_owner(&error, &capability.id)),
@@ -321,7 +319,7 @@ async fn carried(
             input: request.digest,
             input_bytes: request.input.len() as u64,
             state_token,
-            about: kernel.seen_plans.touched(id, state_token),
+            about: (kernel.seen_plans).touched(&(id.clone(), request.digest, state_token)),
         },
         request,
         terms: CommitTerms {

@@ -12,8 +12,8 @@ use std::{
 /// How many of them are remembered.
 const SEEN: usize = 8;
 
-/// A plan by its capability and state token, and the things that it would change.
-type Seen = (CapabilityId, Digest, Vec<Touch>);
+/// A plan by its capability, the digest of its input and its state token, and the things that it would change.
+type Seen = ((CapabilityId, Digest, Digest), Vec<Touch>);
 
 /// The last plans, the latest first.
 #[derive(Default)]
@@ -24,17 +24,43 @@ impl SeenPlans {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn note(&self, id: &CapabilityId, token: Digest, touched: Vec<Touch>) {
+    pub(crate) fn note(&self, plan: (CapabilityId, Digest, Digest), touched: Vec<Touch>) {
         let mut all = self.all();
-        all.push_front((id.clone(), token, touched));
+        all.push_front((plan, touched));
         all.truncate(SEEN);
     }
 
     /// The things of a plan; none of one that is not remembered.
-    pub(crate) fn touched(&self, id: &CapabilityId, token: Digest) -> Vec<Touch> {
+    pub(crate) fn touched(&self, plan: &(CapabilityId, Digest, Digest)) -> Vec<Touch> {
         let all = self.all();
-        let seen = all.iter().find(|(of, seen, _)| of == id && *seen == token);
-        seen.map(|(.., touched)| touched.clone())
-            .unwrap_or_default()
+        let seen = all.iter().find(|(of, _)| of == plan);
+        seen.map(|(_, touched)| touched.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::Verb;
+
+    #[test]
+    fn last_plans_are_remembered_each_by_its_input() {
+        let seen = SeenPlans::default();
+        let plan = |input: u8| {
+            let id = CapabilityId::parse("codex.apply").unwrap();
+            (id, Digest::of(&[input]), Digest::of(b"state"))
+        };
+        let touch = |id: u8| Touch {
+            kind: "file".to_owned(),
+            id: id.to_string(),
+            access: Verb::Write,
+            digest: None,
+        };
+        for input in 0..9 {
+            seen.note(plan(input), vec![touch(input)]);
+        }
+        assert_eq!(seen.touched(&plan(0)), []);
+        assert_eq!(seen.touched(&plan(1)), [touch(1)]);
+        assert_eq!(seen.touched(&plan(8)), [touch(8)]);
     }
 }

@@ -456,10 +456,15 @@ async fn leave(
 /// once a member adds `who` again.
 fn still_granted(grants: &[GrantRow], left: &Leave, who: &str) -> String {
     let is_of_it = |grant: &&GrantRow| {
-        let limits = grant.constraint.as_ref();
-        let under = limits.and_then(|limits| limits.path_prefix.as_ref());
-        let allow = under.map_or(&[][..], |under| under.allow.as_slice());
-        let is_alone = !allow.is_empty() && allow.iter().all(|id| *id == left.channel);
+        let is_alone = grant.constraint.as_ref().is_some_and(|limits| {
+            let below = limits.path_prefix.as_ref().map(|rule| &*rule.allow);
+            let listed = limits.allow.as_ref().map(|rule| &*rule.values);
+            let is_it =
+                |ids: &[String]| !ids.is_empty() && ids.iter().all(|id| *id == left.channel);
+            below.is_some_and(is_it)
+                || listed
+                    .is_some_and(|ids| !ids.is_empty() && ids.iter().all(|id| *id == *left.channel))
+        });
         is_alone && grant.capability_id.parts().0 == left.source.as_str()
     };
     let line = |grant: &GrantRow| {
@@ -521,8 +526,11 @@ mod tests {
     #[test]
     fn grants_in_the_channel_alone_are_named_when_it_is_left() {
         let granted = |capability: &str, allow: &[&str]| {
-            let constraint = (!allow.is_empty())
-                .then(|| json!({"pathPrefix": {"field": "channel", "allow": allow}}));
+            let constraint = match capability {
+                "talk.send" => json!({"allow": {"field": "channel", "values": allow}}),
+                _ if allow.is_empty() => json!(null),
+                _ => json!({"pathPrefix": {"field": "channel", "allow": allow}}),
+            };
             let at = "2026-11-23T05:31:38.123Z";
             let grant = json!({"agentId": "helper", "capabilityId": capability, "verbs": ["read"], "provenance": "managed",
                 "grantedAt": at, "expiresAt": at, "trustWindow": {"kind": "1d"}, "standing": true, "constraint": constraint});
@@ -530,6 +538,7 @@ mod tests {
         };
         let grants = [
             granted("talk.read", &["C"]),
+            granted("talk.send", &["C"]),
             granted("talk.send", &["C", "D"]),
             granted("talk.list", &[]),
             granted("work.read", &["C"]),
@@ -541,7 +550,9 @@ mod tests {
         assert_eq!(
             still_granted(&grants, &left, "you"),
             "\nhelper still has talk.read in it, should a member add you again; revoke it: \
-             plexusctl grants revoke helper talk.read"
+             plexusctl grants revoke helper talk.read\n\
+             helper still has talk.send in it, should a member add you again; revoke it: \
+             plexusctl grants revoke helper talk.send"
         );
     }
 }

@@ -37,7 +37,10 @@ pub(crate) async fn run(desk: &Desk, console: Console) -> Result<Exit, Stop> {
 /// Whether this terminal has a desktop, where a browser is found.
 fn has_desktop() -> bool {
     let shows = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    cfg!(target_os = "macos") || shows("DISPLAY") || shows("WAYLAND_DISPLAY")
+    match cfg!(target_os = "macos") {
+        true => !shows("SSH_CONNECTION"),
+        false => shows("DISPLAY") || shows("WAYLAND_DISPLAY"),
+    }
 }
 
 /// How a browser of another machine comes by the link, where this one has no desktop. The port stays the same: the console

@@ -90,7 +90,7 @@ fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
         }
         Err(e) if e.kind() == ErrorKind::AddrInUse => {
             let by = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
-            let remedy = format!("plexusd --port {}", free_above(address, port));
+            let remedy = format!("plexusd --port {}", free_beside(port));
             Finding::fail("ports", format!("{named} is taken{by}"), remedy)
         }
         // A machine without IPv6 has no such address, and the gateway skips it.
@@ -100,10 +100,15 @@ fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
 }
 
 /// The next port that is free now. Agents, browsers and tunnels expect the same one at each start, which 0 does not give.
-fn free_above(address: IpAddr, port: u16) -> u16 {
-    let mut above = port.saturating_add(1)..=u16::MAX;
-    let free = above.find(|port| TcpListener::bind((address, *port)).is_ok());
-    free.unwrap_or(0)
+fn free_beside(port: u16) -> u16 {
+    let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let is_taken = |port, address| {
+        let bound = TcpListener::bind((address, port));
+        bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+    };
+    let is_free = |port: &u16| !addresses.iter().any(|address| is_taken(*port, *address));
+    let above = port.saturating_add(1).max(1024)..=u16::MAX;
+    above.chain(1024..port).find(is_free).unwrap_or(0)
 }
 
 /// The user and the inode of the socket that listens on a port, in a table of the system's.
