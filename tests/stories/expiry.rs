@@ -122,7 +122,7 @@ fn ended_reads_are_renewed_in_one_act() {
     agent.must_ask(WRITE, note("a.txt", "a"));
     assert_contains(
         &renew(&[]).stderr,
-        "next: plexusctl grants renew one workspace.write",
+        "plexusctl grants renew one workspace.write\n",
     );
     renew(&["one", WRITE]).expect_ok();
     agent.another_session().must(WRITE, note("b.txt", "b"));
