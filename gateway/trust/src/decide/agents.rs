@@ -402,7 +402,6 @@ impl Draft<'_> {
             })
             .collect();
         let grants = rest.len();
-        let gone = self.ended_as_gone(|_| true);
         let noted = self.restored_sources(&rest);
         // What would let a read through without a grant: the owner says it again.
         let asks = Settings {
@@ -415,7 +414,13 @@ impl Draft<'_> {
             agents: agents.len(),
             grants_suspended: grants,
         };
-        let ended = self.end_credentials();
+        let mut ended = self.end_credentials();
+        let mut gone = Vec::new();
+        for change in &mut ended {
+            if let Change::Agent(row) = change {
+                gone.extend(self.ended_as_gone(row, |_| true));
+            }
+        }
         self.emit(
             event("source.settings", fact)
                 .outcome("ok")

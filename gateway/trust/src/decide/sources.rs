@@ -2,7 +2,7 @@
 
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
-    Difference, Fact, Facts, Grant, Hide, Proposal, Refusal, Reply, Source, SourceConfig,
+    Agent, Difference, Fact, Facts, Grant, Hide, Proposal, Refusal, Reply, Source, SourceConfig,
     SourceSeen, Stopped, Target, event::Change, moved::difference, pins,
 };
 use plexus_protocol::{CapabilityId, PendingId, Provenance, SourceId};
@@ -261,17 +261,34 @@ impl Draft<'_> {
         self.state.has_ended(grant, self.now)
     }
 
-    /// The grants of these capabilities that have ended, as gone. None is suspended, so that the owner would renew it unseen.
-    pub(super) fn ended_as_gone(&self, of: impl Fn(&CapabilityId) -> bool) -> Vec<Change> {
-        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+    /// The grants of these capabilities that an agent has and that have ended, as gone. None is suspended, so that the owner would
+    /// renew it unseen. `row` becomes the agent's: nor does a read allow itself on what the source is now.
+    pub(super) fn ended_as_gone(
+        &self,
+        row: &mut Agent,
+        of: impl Fn(&CapabilityId) -> bool,
+    ) -> Vec<Change> {
+        let agent = self.state.agent(&row.id).into_iter();
+        let grants = agent.flat_map(|agent| agent.grants.values());
         let ended = grants.filter(|grant| of(&grant.capability) && self.has_ended(grant));
-        let gone = ended.map(|g| Change::GrantGone(g.agent.clone(), g.capability.clone()));
+        let gone = ended.map(|grant| {
+            row.tombstones.insert(grant.capability.clone());
+            Change::GrantGone(grant.agent.clone(), grant.capability.clone())
+        });
         gone.collect()
     }
 
     /// Forgets them with the last event.
     fn forget_ended(&mut self, of: impl Fn(&CapabilityId) -> bool) {
-        let gone = self.ended_as_gone(of);
+        let mut gone = Vec::new();
+        for agent in self.state.agents.values() {
+            let mut row = own_row(agent);
+            let ended = self.ended_as_gone(&mut row, &of);
+            if !ended.is_empty() {
+                gone.extend(ended);
+                gone.push(Change::Agent(Box::new(row)));
+            }
+        }
         if let Some(last) = self.events.last_mut() {
             last.changes.extend(gone);
         }
@@ -777,7 +794,7 @@ impl Draft<'_> {
 
     /// Ends the open turns on a source: the copy that they work on holds what is hidden from here on.
     fn void_turns(&mut self, why: &str, source: &SourceId) {
-        let agents: Vec<Arc<crate::Agent>> = self.state.agents.values().cloned().collect();
+        let agents: Vec<Arc<Agent>> = self.state.agents.values().cloned().collect();
         for agent in agents {
             self.void_items(&agent, why, |item| {
                 let mut asks = item.asks.iter();
@@ -787,7 +804,7 @@ impl Draft<'_> {
     }
 
     fn void_source_items(&mut self, why: &str, which: impl Fn(&CapabilityId) -> bool) {
-        let agents: Vec<Arc<crate::Agent>> = self.state.agents.values().cloned().collect();
+        let agents: Vec<Arc<Agent>> = self.state.agents.values().cloned().collect();
         for agent in agents {
             self.void_items(&agent, why, |item| {
                 item.asks.iter().any(|ask| which(&ask.capability))

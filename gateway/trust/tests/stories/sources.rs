@@ -244,6 +244,22 @@ fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said
     assert!(world.ask_for(&who, vec![entry(SEARCH)]).scopes.is_empty());
 }
 
+/// Nor where its grant, perhaps of a part, had ended before the source changed.
+#[test]
+fn read_whose_grant_ended_does_not_allow_itself_after_a_change() {
+    let mut world = World::new();
+    world.ok(set(|s| s.auto_allow_reads = true));
+    let mut connect = world.connect_command("a", &[READ]);
+    connect.window = ONCE;
+    let mut who = world.join(connect);
+    world.ok(grant(&who, READ, TrustWindow::HOUR, None));
+    world.later(TrustWindow::HOUR.length_ms());
+    who.session = world.open(&who.agent, None).unwrap();
+    assert!(world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
+    world.ok(changed(|now| now.profile = secret("other")));
+    assert!(world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
+}
+
 #[test]
 fn a_read_that_the_agent_was_not_selected_for_does_not_allow_itself() {
     let mut world = World::new();
@@ -662,8 +678,8 @@ fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
     }
 }
 
-/// A grant that has ended is not suspended, and nobody is asked about it: it is forgotten, so that no change is renewed unseen.
-/// One whose last call may come back is suspended.
+/// A grant that has ended is not suspended, and nobody is asked about it: it is forgotten, so that no change is renewed unseen, and
+/// no read allows itself in its place. One whose last call may come back is suspended.
 #[test]
 fn only_grants_that_have_not_ended_are_suspended() {
     type Way = fn(&mut World);
@@ -720,6 +736,9 @@ fn only_grants_that_have_not_ended_are_suspended() {
         let agents = world.state.agents.values();
         let left = agents.filter(|agent| agent.grants.contains_key(&cap(WRITE)));
         assert_eq!(left.count(), 2, "{way}");
+        let barred = world.state.agents.values();
+        let barred = barred.filter(|agent| agent.tombstones.contains(&cap(WRITE)));
+        assert_eq!(barred.count(), 2, "{way}");
         assert_eq!(asked(&world).len(), 2, "{way}");
         assert!(world.state.asks_about(world.notes(), world.now), "{way}");
 
