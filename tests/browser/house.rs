@@ -432,24 +432,26 @@ fn ended_grants_are_given_again() {
     keeps_nobody_out(browser, "grants that ended");
     let chosen =
         "return [...document.querySelectorAll('[form=renew]:checked')].map((box) => box.ariaLabel)";
-    let reads = json!([
+    let reads = [
         "one: workspace.list",
         "one: workspace.read",
-        "two: workspace.read"
-    ]);
-    assert_eq!(browser.run(chosen), reads);
+        "two: workspace.read",
+    ];
+    assert_eq!(browser.run(chosen), json!(reads));
     browser.click("[aria-label='two: workspace.read']");
+    let effect = "article:not([data-fresh]) #ended tbody [type=submit]";
+    browser.see(effect).click();
+    browser.reads("#notes", "Granted again — one: workspace.write");
+    let again = one.another_session();
+    again.must(WRITE, note("b.md", "b\n"));
+    browser.loses("#ended tbody [type=submit]");
+    assert_eq!(browser.run(chosen), json!(reads[..2]), "chosen before");
     let renew = "article:not([data-fresh]) #renew [type=submit]";
     browser.see(renew).click();
     let granted = "Granted again — one: workspace.list, workspace.read";
     browser.reads("#notes", granted);
     read(&one).expect_ok();
     read(&two).expect_error(401, "approval_required");
-    let effect = "article:not([data-fresh]) #ended tbody [type=submit]";
-    browser.see(effect).click();
-    browser.reads("#notes", "Granted again — one: workspace.write");
-    let again = one.another_session();
-    again.must(WRITE, note("b.md", "b\n"));
     // The rest on the agent's own page.
     browser.go(&format!("{}/agents/two", scene.page()));
     browser.see(renew).click();

@@ -148,8 +148,10 @@
   // is not brought back with a part of its limits. Of a request's card it is the reason, and what answers a server's question.
   // What is on its way is not brought back as if it were not; a box that narrows is.
   const TEXT = ':is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits])';
-  const KEPT = `form:not([data-filter], [data-answer], [data-busy]) ${TEXT}, #reason, input[data-value]`;
+  const KEPT = `form:not([data-filter], [data-answer], [data-busy]) ${TEXT}, [form][data-narrows], #reason, input[data-value]`;
   const fieldsOf = () => [...$('card').querySelectorAll(KEPT)];
+  // The fields of a form, also those that lie outside of it.
+  const partsOf = (part, kind) => [...(part.elements || part.querySelectorAll(kind))].filter((field) => field.matches(kind));
   const draftOf = (field) => (field.type === 'checkbox' ? field.checked : field.value);
   const addressNow = () => location.pathname + location.search;
 
@@ -166,12 +168,12 @@
   // A form that was left on its way and did not get through: its text is back where it was typed.
   function keepLeft(form) {
     if (!form.matches('form:not([data-filter], [data-answer])')) return;
-    keep(form.shownOf, [...form.querySelectorAll(TEXT)]);
+    keep(form.shownOf, partsOf(form, TEXT));
     if (form.shownOf === shownOf) bringBack();
   }
   // What was sent is typed no more: neither here, nor where the page was left or shown anew meanwhile. What was typed since is.
   function emptied(form) {
-    for (const field of [...form.querySelectorAll(HALF)].filter(isTouched)) {
+    for (const field of partsOf(form, HALF).filter(isTouched)) {
       const kept = drafts.get(form.shownOf);
       if (kept?.get(field.id) === draftOf(field)) kept.delete(field.id);
       const twin = form.shownOf === shownOf && $(field.id);
@@ -209,7 +211,7 @@
   function halfFilled() {
     // What is on its way is given back by `keepLeft`, if it is refused.
     const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer], [data-busy])')];
-    const fields = forms.map((form) => [...form.querySelectorAll(HALF)]).filter((all) => all.some(isTouched));
+    const fields = forms.map((form) => partsOf(form, HALF)).filter((all) => all.some(isTouched));
     // A choice is kept untouched too: what was typed is of what was chosen.
     return fields.map((all) => all.filter((field) => field.tagName === 'SELECT' || isTouched(field)).map((field) => [field.id, draftOf(field)]));
   }
@@ -1456,7 +1458,7 @@
     if ('busy' in place.dataset) return say('Not taken: what you asked for before is still under way.');
     place.dataset.busy = '';
     place.shownOf = shownOf;
-    place.sent = new Map([...place.querySelectorAll(HALF)].map((field) => [field, draftOf(field)]));
+    place.sent = new Map(partsOf(place, HALF).map((field) => [field, draftOf(field)]));
     hush(place.closest('article') || place);
     try { await working(button, work); } catch (error) {
       if (error.message === 'signed out') keepLeft(place);
