@@ -262,7 +262,8 @@ impl Draft<'_> {
     }
 
     /// The grants of these capabilities that an agent has and that have ended, as gone. None is suspended, so that the owner would
-    /// renew it unseen. `row` becomes the agent's: nor does a read allow itself on what the source is now.
+    /// renew it unseen. `row` becomes the agent's: nor does a read allow itself on what the source is now. Those of a lent folder,
+    /// which is lent again instead, say how many writes are left.
     pub(super) fn ended_as_gone(
         &self,
         row: &mut Agent,
@@ -270,7 +271,8 @@ impl Draft<'_> {
     ) -> Vec<Change> {
         let agent = self.state.agent(&row.id).into_iter();
         let grants = agent.flat_map(|agent| agent.grants.values());
-        let ended = grants.filter(|grant| of(&grant.capability) && self.has_ended(grant));
+        let unlent = grants.filter(|grant| self.state.lent(&grant.capability).is_none());
+        let ended = unlent.filter(|grant| of(&grant.capability) && self.has_ended(grant));
         let gone = ended.map(|grant| {
             row.tombstones.insert(grant.capability.clone());
             Change::GrantGone(grant.agent.clone(), grant.capability.clone())

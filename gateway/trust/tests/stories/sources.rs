@@ -678,6 +678,36 @@ fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
     }
 }
 
+/// How many writes are left on it is shown until the lending ends.
+#[test]
+fn used_up_grant_of_a_lending_outlives_a_change() {
+    let mut world = World::empty();
+    let who = world.member("a", &[]);
+    let mut config = config("notes");
+    config.lent = Some(Lent {
+        agent: who.agent.clone(),
+        until: world.now.plus(HOUR),
+        capabilities: [cap(READ)].into(),
+        ended: None,
+    });
+    world.ok(Command::Lend(Box::new(Lend {
+        config,
+        seen: seen("notes"),
+        grants: vec![GrantEntry {
+            capability: cap(READ),
+            verbs: None,
+            window: Some(TrustWindow::WEEK),
+            constraint: Some(constraint(json!({"maxCalls": 1}))),
+        }],
+    })));
+    let permit = world.permit(&who, READ, &json!({}));
+    world.read(permit).unwrap();
+    world.ok(changed(|now| now.profile = secret("other")));
+    let grants = &world.state.agents[&who.agent].grants;
+    let left = grants.get(&cap(READ)).map(|grant| grant.calls_left());
+    assert_eq!(left, Some(Some(0)));
+}
+
 /// A grant that has ended is not suspended, and nobody is asked about it: it is forgotten, so that no change is renewed unseen, and
 /// no read allows itself in its place. One whose last call may come back is suspended.
 #[test]
