@@ -17,8 +17,8 @@ pub(crate) mod secret;
 
 pub use call::{
     Answer, CHUNK_COST, Call, Chunk, Commit, Content, Done, Fact, Form, MAX_CHUNK, MAX_DIFF,
-    MAX_LINES, MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress, Stamp, Summary,
-    Touched, TouchedId, UndoId, Verdict,
+    MAX_LINES, MAX_SUMMARY, MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress,
+    Stamp, Summary, Touched, TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, SERVER_REFUSED, WorkerError};
 pub use host::{

@@ -522,7 +522,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("cargo xtask start", &[TYPED]),
 ];
 
-/// What runs the tests, this one too, or a part of them.
+/// The commands that run the tests, this one too, or a part of them.
 const RUNS_THEM: [&str; 2] = ["cargo xtask test", "cargo xtask test --quick"];
 
 /// Types README's quick start in terminals.

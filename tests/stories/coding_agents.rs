@@ -521,14 +521,7 @@ fn commands_of_a_run_reach_nothing_else() {
 
 #[test]
 fn cancelled_run_keeps_its_changes_in_a_set() {
-    let gate = Gate::closed();
-    let half = Step::exec("echo half >> a.txt");
-    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
-    let desk = Desk::open(CODEX, steps);
-    let input = json!({"prompt": "Wait."});
-    let run = begun(&desk, &input);
-    // The model is asked once more, so the command is over.
-    until_true("the command", || desk.model.requests().len() == 2);
+    let (desk, run, gate) = half_way();
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
     let ended = ended(&desk, &run);
     let error = &ended["result"]["error"];
@@ -597,14 +590,21 @@ fn run_that_is_stopped_while_its_folder_is_copied_is_cancelled() {
     assert!(desk.model.requests().is_empty(), "it was copied too soon");
 }
 
-#[test]
-fn run_whose_source_changes_keeps_its_changes() {
+/// A run that has changed a file and waits, and what lets it go on.
+fn half_way() -> (Desk, String, Gate) {
     let gate = Gate::closed();
     let half = Step::exec("echo half >> a.txt");
     let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
     let desk = Desk::open(CODEX, steps);
     let run = begun(&desk, &json!({"prompt": "Wait."}));
+    // The model is asked once more, so the command is over.
     until_true("the command", || desk.model.requests().len() == 2);
+    (desk, run, gate)
+}
+
+#[test]
+fn run_whose_source_changes_keeps_its_changes() {
+    let (desk, run, gate) = half_way();
     desk.gateway
         .must_cli(["sources", "set", "codex", "disk=1024", "--yes"]);
     let error = ended(&desk, &run)["result"]["error"].clone();
@@ -620,12 +620,7 @@ fn run_whose_source_changes_keeps_its_changes() {
 /// Its source is in no catalogue when its end is recorded.
 #[test]
 fn run_whose_source_is_disabled_names_its_set() {
-    let gate = Gate::closed();
-    let half = Step::exec("echo half >> a.txt");
-    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
-    let desk = Desk::open(CODEX, steps);
-    let run = begun(&desk, &json!({"prompt": "Wait."}));
-    until_true("the command", || desk.model.requests().len() == 2);
+    let (desk, run, gate) = half_way();
     desk.gateway.must_cli(["sources", "disable", "codex"]);
     let error = ended(&desk, &run)["result"]["error"].clone();
     gate.open();
@@ -640,13 +635,7 @@ fn run_whose_source_is_disabled_names_its_set() {
 
 #[test]
 fn run_that_a_stop_ends_keeps_its_changes() {
-    let gate = Gate::closed();
-    let half = Step::exec("echo half >> a.txt");
-    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
-    let mut desk = Desk::open(CODEX, steps);
-    let input = json!({"prompt": "Wait."});
-    let run = begun(&desk, &input);
-    until_true("the command", || desk.model.requests().len() == 2);
+    let (mut desk, run, gate) = half_way();
     desk.stop_keeps_half(&run);
     gate.open();
 }

@@ -106,7 +106,7 @@ fn ended_reads_are_renewed_in_one_act() {
     let listed = house.gateway.cli(["grants"]);
     assert_contains(listed.expect_ok(), "no grants: every call asks");
     assert_contains(listed.expect_ok(), "plexusctl grants renew");
-    // What is named, and nothing beside it.
+    // The named one alone.
     let renew = |line: &[&str]| {
         house
             .gateway

@@ -95,7 +95,7 @@ impl Account {
     /// Removes a user, and renews the key for those who stay.
     ///
     /// # Errors
-    /// Where the relay refuses the removal, or has an older store and gets the version that brought the user in from somebody else
+    /// If the relay refuses the removal, or has an older store and gets the version that brought the user in from somebody else
     /// alone. A key that cannot be renewed now is renewed before the next message.
     pub async fn remove_member(
         &self,

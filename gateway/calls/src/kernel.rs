@@ -68,7 +68,7 @@ pub struct Kernel {
     pub limits: Limits,
     /// What agents called lately.
     pub lately: Lately,
-    /// What the owner was shown to do.
+    /// The last effects that the owner was shown.
     pub seen_plans: SeenPlans,
     /// What servers want beyond the owner's sign-ins.
     pub wanted_scopes: WantedScopes,

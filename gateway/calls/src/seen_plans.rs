@@ -1,6 +1,6 @@
 //! The things that the plans which the owner saw last would change: the intent of an effect of the owner names them.
 //!
-//! Nothing of it is kept: after a restart such an intent names nothing. It must not know how a plan is made.
+//! They are in memory alone: after a restart such an intent names nothing. It must not know how a plan is made.
 
 use plexus_protocol::{CapabilityId, Digest};
 use plexus_trust::Touch;

@@ -146,7 +146,7 @@ impl Activity {
         }
     }
 
-    /// Where nothing was found in the day that is looked through by itself: that, and how to look further back.
+    /// If nothing was found in the day that is looked through by itself: that, and how to look further back.
     fn further_back(&self, found: &FoundCalls) -> &'static str {
         let is_usual = self.since.is_none() && self.touched.is_none();
         match found.totals.all() {

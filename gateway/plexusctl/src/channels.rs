@@ -452,18 +452,21 @@ async fn leave(
     })
 }
 
+/// Whether a list has this id alone; an empty one has none.
+fn is_only<T: PartialEq<str>>(ids: &[T], id: &str) -> bool {
+    !ids.is_empty() && ids.iter().all(|one| one == id)
+}
+
 /// The grants that allow calls in the channel that was left and in no other, each in a line of its own: they allow them again
 /// once a member adds `who` again.
 fn still_granted(grants: &[GrantRow], left: &Leave, who: &str) -> String {
     let is_of_it = |grant: &&GrantRow| {
         let is_alone = grant.constraint.as_ref().is_some_and(|limits| {
-            let below = limits.path_prefix.as_ref().map(|rule| &*rule.allow);
-            let listed = limits.allow.as_ref().map(|rule| &*rule.values);
-            let is_it =
-                |ids: &[String]| !ids.is_empty() && ids.iter().all(|id| *id == left.channel);
-            below.is_some_and(is_it)
+            let (below, listed) = (&limits.path_prefix, &limits.allow);
+            below.iter().any(|rule| is_only(&rule.allow, &left.channel))
                 || listed
-                    .is_some_and(|ids| !ids.is_empty() && ids.iter().all(|id| *id == *left.channel))
+                    .iter()
+                    .any(|rule| is_only(&rule.values, &left.channel))
         });
         is_alone && grant.capability_id.parts().0 == left.source.as_str()
     };

@@ -57,7 +57,7 @@ fn source(text: &str) -> Result<SourceId, String> {
 /// How often files are looked at for more.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Where lines were looked for, and what may keep some back.
+/// The folder that was searched, and the options that may keep lines back.
 fn none(logs: &Logs, folder: &Path) -> String {
     let folder = text::line(&folder.display().to_string());
     match logs.since.is_some() || logs.level != Level::Trace {

@@ -25,7 +25,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Held by whoever changes a secret.
+/// Held by each change of a secret.
 static CHANGES: Mutex<()> = Mutex::new(());
 
 fn changing() -> MutexGuard<'static, ()> {

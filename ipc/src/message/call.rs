@@ -21,7 +21,9 @@ pub const CHUNK_COST: u32 = 256;
 pub const MAX_LINES: usize = 64;
 
 /// One typed line about what happened, without content: "replaced Projects/a.md, +12 −3".
-pub type Summary = Line<256>;
+pub type Summary = Line<MAX_SUMMARY>;
+/// Most bytes of a summary.
+pub const MAX_SUMMARY: usize = 256;
 /// Names an effect that can be taken back.
 pub type UndoId = Line<128>;
 

@@ -63,7 +63,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
 /// What a client may bring and must not be sent on. `Expect` is answered here.
 const OF_CLIENTS: [HeaderName; 4] = [header::COOKIE, header::HOST, header::EXPECT, OURS];
-/// What some servers go by in place of the method or the path that were judged.
+/// The headers that some servers go by in place of the method or the path that were judged.
 const OTHER_REQUESTS: [HeaderName; 5] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
@@ -92,6 +92,8 @@ pub(crate) struct Forwarder {
     tokens: Option<Arc<TokenSource>>,
     /// Where the credential of this start may stand.
     credential: Vec<HeaderName>,
+    /// What of a client's headers is not sent on, hyphened.
+    dropped: Vec<String>,
     host: HeaderValue,
     /// What proves the host's name, and that name; none for a host of this machine without TLS.
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -129,6 +131,10 @@ impl Forwarder {
             false => CREDENTIALS.to_vec(),
         };
         credential.extend(secret.iter().map(|(name, _)| name.clone()));
+        let dropped = (OF_CLIENTS.iter().chain(&OTHER_REQUESTS))
+            .chain(&credential)
+            .map(hyphened)
+            .collect();
         let tls = match forward.to.plain {
             true => None,
             false => Some((
@@ -146,6 +152,7 @@ impl Forwarder {
             secret,
             tokens,
             credential,
+            dropped,
         })
     }
 
@@ -264,13 +271,7 @@ impl Forwarder {
         head.uri = path.map(Uri::from).unwrap_or_default();
         head.version = Version::HTTP_11;
         drop_hop_by_hop(&mut head.headers);
-        let dropped: Vec<String> = OF_CLIENTS
-            .iter()
-            .chain(&OTHER_REQUESTS)
-            .chain(&self.credential)
-            .map(hyphened)
-            .collect();
-        let is_dropped = |name: &&HeaderName| dropped.contains(&hyphened(name));
+        let is_dropped = |name: &&HeaderName| self.dropped.contains(&hyphened(name));
         let named: Vec<HeaderName> = head.headers.keys().filter(is_dropped).cloned().collect();
         for name in &named {
             head.headers.remove(name);

@@ -20,6 +20,7 @@ use crate::{
     threads::{Thread, Threads, title_of},
 };
 use plexus_agent_lines::Usage;
+use plexus_ipc::message::MAX_SUMMARY;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
     ALREADY_UNDONE, CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview,
@@ -47,8 +48,6 @@ const LISTED: usize = 200;
 const MOST_SETS: usize = 200;
 /// Files that tools run which a card warns of one by one.
 const MOST_WARNINGS: usize = 8;
-/// As long as a summary is (`plexus_ipc::message::Summary`), in bytes.
-const LONGEST_SUMMARY: usize = 256;
 /// What is said of a run with `mode=direct` that ended at a limit: its files may be cut in the middle.
 const HALF_DONE: &str = "nothing was applied, because the run ended at its limit: look at its change set, and apply what is good of it";
 /// In place of the words for a change set that cannot be read.
@@ -1368,7 +1367,7 @@ fn touched(change: &FileChange) -> Touched {
 /// `had Codex work on a copy: “Fix the typo”` and then `came`, which no long prompt cuts off.
 fn had_work<P: Program>(prompt: &str, came: &str) -> String {
     let before = format!("had {} work on a copy: “", P::NAME);
-    let room = LONGEST_SUMMARY.saturating_sub(before.len() + came.len() + "…”".len());
+    let room = MAX_SUMMARY.saturating_sub(before.len() + came.len() + "…”".len());
     let mut title = title_of(prompt);
     if title.len() > room {
         title.truncate(title.floor_char_boundary(room));

@@ -180,7 +180,7 @@ pub fn card(
     Some(card)
 }
 
-/// What differs, one sentence each: what was found out of it, and the rules.
+/// A difference in sentences: those that were found out of it, and the rules.
 pub fn words(difference: &Difference) -> Vec<String> {
     let mut words = difference.words.clone();
     let rules = |rules: &[String], said: &str| -> Vec<String> {

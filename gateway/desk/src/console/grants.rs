@@ -253,7 +253,7 @@ pub(super) async fn page(
     .await
 }
 
-/// What is granted, for the page to note. The token that the owner's call answers with is no page's.
+/// A note of the page on what is granted. The token that the owner's call answers with is no page's.
 #[derive(Serialize)]
 pub(super) struct Granted {
     ok: Done,
@@ -266,7 +266,7 @@ impl Granted {
     }
 }
 
-/// What a form that grants again sends: the names of what ended, as the page had them.
+/// A form that grants again: the names of grants that ended, as the page had them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RenewForm {
@@ -324,7 +324,7 @@ pub(super) async fn renew(
     Ok(reply::ok(&Noted { done, notes }))
 }
 
-/// What the agents were given again, and what they were not.
+/// The grants that the agents were given again, and those that they were not.
 fn in_words(done: &[Renewed]) -> (String, String) {
     let granted = done.iter().filter(|one| !one.granted.is_empty());
     let granted = granted.map(|one| {

@@ -371,7 +371,7 @@ fn plain(code: &str) -> String {
     code.replace('_', " ")
 }
 
-/// What the server of a source was notified of, and what came of that.
+/// The notice to the server of a source that its sign-in is over, and what came of it.
 fn signed_out(source: &str, came_to: Option<&str>) -> String {
     let what = match came_to {
         Some("revoked") => "ended your sign-in",

@@ -124,7 +124,7 @@ fn listening(table: &str, port: u16) -> Option<(u32, String)> {
     })
 }
 
-/// Who listens on a port: the process, or of another user's program the user alone, since the system tells no more.
+/// The process that listens on a port, or of another user's program the user alone, since the system tells no more.
 #[cfg(target_os = "linux")]
 fn holder(port: u16) -> Option<String> {
     use std::fs;
